@@ -1,0 +1,62 @@
+"""The data that flows through abx, and the letters used for its axes.
+
+    b  images in a batch            t  tokens of one view
+    n  views (crops) of one image   d  width of a transformer
+    i  the view we stand in         e  width of the shared embedding space
+    j  the view an action leads to  l  annotations (captions, images, prototypes)
+    k  the next action from j       o  objects in a picture
+    a  actions that leave a view    h w  pixels
+
+`b` is what this device holds, `l` is what all devices hold together.
+Boxes are `(y0, x0, y1, x1)` in [0, 1] of the source image, everywhere.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+AnyArray = Array | np.ndarray
+
+
+class Objects(NamedTuple):
+    """What is in a picture and where."""
+
+    boxes: Float[np.ndarray, "o 4"]
+    labels: Int[np.ndarray, " o"]
+
+
+class Sample(NamedTuple):
+    """One picture of a data source, decoded and upright, with whatever is known about it."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    label: int = -1
+    """Class of the whole picture; -1 when there is none."""
+    captions: tuple[str, ...] = ()
+    objects: Objects | None = None
+    count: int = -1
+    """Number of objects; -1 when unknown."""
+    distance: float = float("nan")
+    """Distance of the closest object, in the source's own unit; NaN when unknown."""
+
+
+class Views(NamedTuple):
+    """n crops of each image and where each was cut, in [0, 1] of the source."""
+
+    images: UInt8[AnyArray, "*b n h w 3"]
+    boxes: Float[AnyArray, "*b n 4"]
+
+
+class ABBatch(NamedTuple):
+    """What annotation bootstrapping eats: a batch for the reward, and unlabelled views for the value."""
+
+    reward: Any
+    value: Views
+
+
+class Aux(NamedTuple):
+    """What a loss returns beside its scalar."""
+
+    metrics: dict[str, Float[Array, ""]]
+    carry: Any = ()
+    """What a method keeps between steps, e.g. a running mean."""

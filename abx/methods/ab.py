@@ -1,0 +1,237 @@
+"""Annotation bootstrapping: algorithm 2 of the paper, with one hole for the reward."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from abx import boxes, losses
+from abx.augment import Photometric
+from abx.methods.base import Reward
+from abx.nn import ActionDecoder, DecoderConfig, unit
+from abx.nn.layers import Linear
+from abx.types import ABBatch, Aux, Views
+
+R = TypeVar("R", bound=Reward)
+
+
+class ValueHead(eqx.Module):
+    """Q(x, a, l) = sigmoid(exp(log_scale) phi(x, a) . psi(l) + bias): equation 4."""
+
+    decoder: ActionDecoder
+    head: Linear
+    annotation_head: eqx.Module
+    log_scale: Float[Array, ""]
+    bias: Float[Array, ""]
+
+    def phi(self, tokens: Float[Array, "b n t d"], actions: Float[Array, "b n a 4"]) -> Float[Array, "b n a e"]:
+        """Unit embeddings of what each action is expected to show."""
+        return unit(self.head(jax.vmap(jax.vmap(self.decoder))(tokens, actions)))
+
+    def logits(self, phi: Float[Array, "b n a e"], psi: Float[Array, "l e"]) -> Float[Array, "b n a l"]:
+        return self.scale * (phi @ psi.T) + self.bias
+
+    @property
+    def scale(self) -> Float[Array, ""]:
+        return jnp.exp(self.log_scale)
+
+
+class ABModel(eqx.Module):
+    base: Any
+    value: ValueHead
+
+    @property
+    def backbone(self) -> Any:
+        return self.base.backbone
+
+
+class ABCarry(NamedTuple):
+    base: Any
+    step: Int[Array, ""]
+    """Steps taken, for the gamma warm-up."""
+
+
+class Prediction(NamedTuple):
+    """Everything algorithm 2 computes on the way to its two losses, for analyses. Axes as in `abx.types`."""
+
+    reward_loss: Float[Array, ""]
+    aux: Aux
+    phi: Float[Array, "b i j e"]
+    psi: Float[Array, "l e"]
+    target_phi: Float[Array, "b j k e"]
+    target_psi: Float[Array, "l e"]
+    reward: Float[Array, "b j l"]
+
+
+@dataclass(frozen=True)
+class AB(Generic[R]):
+    """Predict, from each crop, the annotations of every other crop."""
+
+    base: R
+    """What is bootstrapped: any Reward."""
+    gamma: float = 0.5
+    """Discount in [0, 1): the share of the target that is bootstrapped rather than rewarded (paper: 0.5)."""
+    gamma_warmup: int = 0
+    """Steps over which gamma rises linearly from 0; 0 = none (paper). An untrained Q inflates the first targets."""
+    value_weight: float = 1.0
+    """Weight of the value loss (paper: 1). 0 = the ablation "no propagation loss"."""
+    reward_weight: float = 2.0
+    """Weight of the base's loss. 2 = the sum of both contrastive directions, as algorithms 1 and 2 print it (A-12);
+    0 = the ablation "no annotation loss"."""
+    actions: bool = True
+    """Tell the decoder where it goes. Off = the ablation "removing action tokens": every target looks alike."""
+    augment_value: bool = False
+    """Photometric augmentation and flips on the value crops: the ablation "adding augmentations"."""
+    photometric: Photometric = field(default_factory=Photometric)
+    """What augment_value applies."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    value_embed: int = 256
+    """Width of the value head's embedding space. The paper gives none; the base's (METHODS §2.5)."""
+    value_scale: float = 10.0
+    """Initial scale t of equation 4 (SigLIP's)."""
+    value_bias: float | Literal["auto", "first-batch"] = "auto"
+    """Initial bias b of equation 4. auto: -10 for 4096 <= l < 16384 annotations, else -ln l (A-35); first-batch: such
+    that sum_l Q = 1 on the first batch."""
+    chunk: int = 0
+    """Annotations scored at a time; 0 = all at once while they fit in 256 MB per device, else 4096."""
+
+    def problems(self) -> list[str]:
+        found = [f"base.{p}" for p in self.base.problems()] + self.decoder.problems() + self.photometric.problems()
+        if not 0 <= self.gamma < 1:
+            found.append(f"gamma must be in [0, 1), not {self.gamma}")
+        for name in ("gamma_warmup", "value_weight", "reward_weight", "chunk"):
+            if not getattr(self, name) >= 0:
+                found.append(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.value_embed < 1:
+            found.append(f"value_embed must be at least 1, not {self.value_embed}")
+        if not self.value_scale > 0:
+            found.append(f"value_scale must be above 0, not {self.value_scale}")
+        return found
+
+    def init(self, key: PRNGKeyArray, batch: ABBatch | None = None) -> tuple[ABModel, ABCarry]:
+        """A fresh model and carry. Without a first batch the number of annotations is unknown and the bias -10."""
+        kb, kd, kh, ka, kp = jax.random.split(key, 5)
+        base, carry = self.base.init(kb, None if batch is None else batch.reward)
+        value = ValueHead(
+            decoder=ActionDecoder(self.decoder, self.base.width, key=kd),
+            head=Linear(self.decoder.width, self.value_embed, bias=False, key=kh),
+            annotation_head=self.base.annotation_head(self.value_embed, ka),
+            log_scale=jnp.log(jnp.float32(self.value_scale)),
+            bias=jnp.float32(self._bias(batch)),
+        )
+        model, start = ABModel(base, value), ABCarry(carry, jnp.zeros((), jnp.int32))
+        if self.value_bias == "first-batch":
+            if batch is None:
+                raise ValueError('value_bias="first-batch" needs one: init(key, batch)')
+            p = self.predict(model, model, start, batch, kp)
+            bias = _bias_for_unit_sum(value.scale * (p.phi @ p.psi.T))
+            model = eqx.tree_at(lambda m: m.value.bias, model, bias)
+        return model, start
+
+    def _bias(self, batch: ABBatch | None) -> float:
+        if not isinstance(self.value_bias, str):
+            return self.value_bias
+        if batch is None:
+            return -10.0
+        count = self.base.annotation_count(batch.reward)
+        return -10.0 if 4096 <= count < 16384 else -math.log(count)
+
+    def predict(
+        self,
+        model: ABModel,
+        target: ABModel,
+        carry: ABCarry,
+        batch: ABBatch,
+        key: PRNGKeyArray,
+        *,
+        axis: str | None = None,
+    ) -> Prediction:
+        """Algorithm 2 up to the embeddings of the value head: each network runs once over each part of the batch."""
+        base, (reward_key, value_key) = self.base, jax.random.split(key)
+        annotated = base.prepare(batch.reward, reward_key, axis=axis)
+        encoded = base.encode(model.base, annotated)
+        target_encoded = base.encode_target(target.base, annotated)
+        reward_loss, aux = base.reward_loss(model.base, encoded, target_encoded, carry.base, axis=axis)
+
+        images, actions = self._views(batch.value, value_key, axis)
+        tokens = jax.vmap(jax.vmap(model.backbone))(images)  # b n t d
+        target_tokens = jax.vmap(jax.vmap(target.backbone))(images)  # b n t d
+        return Prediction(
+            reward_loss=reward_loss,
+            aux=aux,
+            phi=model.value.phi(tokens, actions),  # b i j e
+            psi=base.annotations(model.value.annotation_head, encoded, axis=axis),  # l e
+            target_phi=target.value.phi(target_tokens, actions),  # b j k e
+            target_psi=base.annotations(target.value.annotation_head, target_encoded, axis=axis),  # l e
+            reward=base.reward(target.base, carry.base, target_tokens, target_encoded, axis=axis),  # b j l
+        )
+
+    def loss(
+        self,
+        model: ABModel,
+        target: ABModel,
+        carry: ABCarry,
+        batch: ABBatch,
+        key: PRNGKeyArray,
+        *,
+        axis: str | None = None,
+    ) -> tuple[Float[Array, ""], Aux]:
+        """reward_weight * base loss + value_weight * value loss; self-pairs i = j and k = j are among the n² (A-2)."""
+        p = self.predict(model, target, carry, batch, key, axis=axis)
+        gamma, chunk = self.discount(carry.step), self._chunk(p.phi, p.psi)
+        if chunk:
+            t, v = target.value, model.value
+            y = losses.chunked_value_target(p.reward, p.target_phi, p.target_psi, t.scale, t.bias, gamma, chunk=chunk)
+            value_loss = losses.chunked_value_loss(p.phi, p.psi, v.scale, v.bias, y, chunk=chunk)
+        else:
+            y = losses.value_target(p.reward, target.value.logits(p.target_phi, p.target_psi), gamma)  # b j l
+            value_loss = losses.value_loss(model.value.logits(p.phi, p.psi), y)
+        metrics = p.aux.metrics | {
+            "value/loss": value_loss,
+            "value/sum_y": y.sum(-1).mean(),
+            "value/scale": model.value.scale,
+            "value/bias": model.value.bias,
+            "value/gamma": gamma,
+        }
+        total = self.reward_weight * p.reward_loss + self.value_weight * value_loss
+        return total, Aux(metrics, ABCarry(p.aux.carry, carry.step + 1))
+
+    def discount(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """gamma at this step."""
+        share = jnp.minimum(1.0, step.astype(jnp.float32) / self.gamma_warmup) if self.gamma_warmup else jnp.float32(1)
+        return self.gamma * share
+
+    def _views(self, views: Views, key: PRNGKeyArray, axis: str | None) -> tuple[Array, Float[Array, "b n n 4"]]:
+        """The value crops as the towers take them, and the action from each to each."""
+        images, actions = views.images, boxes.relative_boxes(views.boxes)
+        if self.augment_value:
+            images, flipped = self.photometric.batch(images, key, axis=axis)
+            # From a mirrored view the world is mirrored. That the target may be too, no box can tell.
+            actions = jnp.where(flipped[:, :, None, None], boxes.flip(actions), actions)
+        if not self.actions:
+            # Every action carries the same four tokens, which training is free to make the mask's.
+            actions = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), actions.shape)
+        return images, actions
+
+    def _chunk(self, phi: Float[Array, "b i j e"], psi: Float[Array, "l e"]) -> int:
+        if self.chunk:
+            return self.chunk
+        dense = 4 * phi.size // phi.shape[-1] * len(psi)
+        return 0 if dense <= 256 * 2**20 else 4096
+
+
+def _bias_for_unit_sum(logits: Float[Array, "b i j l"]) -> Float[Array, ""]:
+    """The b for which the mean over pairs of sum_l sigmoid(logits + b) is 1, by bisection."""
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = (low + high) / 2
+        above = jax.nn.sigmoid(logits + middle).sum(-1).mean() > 1
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    low, high = jax.lax.fori_loop(0, 60, halve, (jnp.float32(-100), jnp.float32(100)))
+    return (low + high) / 2

@@ -1,0 +1,7 @@
+"""Towers and heads for one example: no batch axis, no device, no loss."""
+
+from abx.nn.decoder import ActionDecoder, DecoderConfig
+from abx.nn.heads import AttentionPool, Projector, unit
+from abx.nn.vit import ViT, ViTConfig
+
+__all__ = ["ActionDecoder", "AttentionPool", "DecoderConfig", "Projector", "ViT", "ViTConfig", "unit"]

@@ -1,0 +1,150 @@
+"""Layers for one sequence. Batches are added by `jax.vmap` at the caller, never inside.
+
+Numerics live here: parameters stay float32, a matmul happens in the dtype of its input, normalisation and softmax
+happen in float32. Modules hold arrays and nothing else (the rest is static), so plain `jax.jit`, `jax.grad`, optax and
+Orbax take them as they are.
+"""
+
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+Remat = Literal["none", "dots", "full"]
+Gelu = Literal["tanh", "exact"]
+
+xavier = jax.nn.initializers.xavier_uniform()
+lecun = jax.nn.initializers.lecun_normal()
+
+
+class Linear(eqx.Module):
+    """y = x W + b, in the dtype of x."""
+
+    weight: Float[Array, "i o"]
+    bias: Float[Array, " o"] | None
+
+    def __init__(
+        self, i: int, o: int, *, bias: bool = True, init: jax.nn.initializers.Initializer = xavier, key: PRNGKeyArray
+    ):
+        self.weight = init(key, (i, o), jnp.float32)
+        self.bias = jnp.zeros(o) if bias else None
+
+    def __call__(self, x: Float[Array, "*s i"]) -> Float[Array, "*s o"]:
+        y = x @ self.weight.astype(x.dtype)
+        return y if self.bias is None else y + self.bias.astype(x.dtype)
+
+
+class LayerNorm(eqx.Module):
+    """Layer normalisation over the last axis with epsilon 1e-6 (big_vision's and timm's ViT), in float32."""
+
+    scale: Float[Array, " d"]
+    bias: Float[Array, " d"]
+
+    def __init__(self, d: int):
+        self.scale, self.bias = jnp.ones(d), jnp.zeros(d)
+
+    def __call__(self, x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
+        z = x.astype(jnp.float32)
+        z = z - z.mean(-1, keepdims=True)
+        z = z * jax.lax.rsqrt(jnp.mean(jnp.square(z), -1, keepdims=True) + 1e-6)
+        return (z * self.scale + self.bias).astype(x.dtype)
+
+
+class MLP(eqx.Module):
+    fc1: Linear
+    fc2: Linear
+    gelu: Gelu = eqx.field(static=True)
+
+    def __init__(self, d: int, hidden: int, *, gelu: Gelu = "tanh", key: PRNGKeyArray):
+        k1, k2 = jax.random.split(key)
+        self.fc1, self.fc2, self.gelu = Linear(d, hidden, key=k1), Linear(hidden, d, key=k2), gelu
+
+    def __call__(self, x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
+        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=self.gelu == "tanh"))
+
+
+def attend(
+    q: Float[Array, "q d"], k: Float[Array, "m d"], v: Float[Array, "m d"], heads: int
+) -> Float[Array, "q d"]:
+    """Multi-head softmax attention of queries over a memory; the softmax is float32 whatever the inputs."""
+    split = lambda y: y.reshape(y.shape[0], heads, -1)
+    return jax.nn.dot_product_attention(split(q), split(k), split(v)).reshape(q.shape)
+
+
+class SelfAttention(eqx.Module):
+    """Every token attends to every token. One matmul makes queries, keys and values, in this order (timm's `qkv`)."""
+
+    qkv: Linear
+    proj: Linear
+    heads: int = eqx.field(static=True)
+
+    def __init__(self, d: int, heads: int, *, bias: bool = True, key: PRNGKeyArray):
+        k1, k2 = jax.random.split(key)
+        # Xavier for three d x d matrices, not for one d x 3d.
+        three = lambda key, shape, dtype: jnp.concatenate([xavier(k, (d, d), dtype) for k in jax.random.split(key, 3)], 1)
+        self.qkv = Linear(d, 3 * d, bias=bias, init=three, key=k1)
+        self.proj = Linear(d, d, bias=bias, key=k2)
+        self.heads = heads
+
+    def __call__(self, x: Float[Array, "t d"]) -> Float[Array, "t d"]:
+        q, k, v = jnp.split(self.qkv(x), 3, axis=-1)
+        return self.proj(attend(q, k, v, self.heads))
+
+
+class Block(eqx.Module):
+    """Pre-norm transformer block (Dosovitskiy et al. 2021)."""
+
+    norm1: LayerNorm
+    attn: SelfAttention
+    norm2: LayerNorm
+    mlp: MLP
+
+    def __init__(self, d: int, heads: int, hidden: int, *, gelu: Gelu = "tanh", key: PRNGKeyArray):
+        k1, k2 = jax.random.split(key)
+        self.norm1, self.norm2 = LayerNorm(d), LayerNorm(d)
+        self.attn = SelfAttention(d, heads, key=k1)
+        self.mlp = MLP(d, hidden, gelu=gelu, key=k2)
+
+    def __call__(self, x: Float[Array, "t d"]) -> Float[Array, "t d"]:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+Layer = TypeVar("Layer", bound=eqx.Module)
+
+
+class Stack(eqx.Module, Generic[Layer]):
+    """`depth` layers of one kind, stored as one layer whose arrays have a leading depth axis, run by `lax.scan`.
+
+    Compiles the layer once instead of `depth` times. `remat`: what the backward pass keeps of a layer; "none" keeps
+    everything (fastest where memory allows), "dots" the matmuls, "full" nothing but the layer's input.
+    """
+
+    layers: Layer
+    depth: int = eqx.field(static=True)
+    remat: Remat = eqx.field(static=True)
+    unroll: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        make: Callable[[PRNGKeyArray], Layer],
+        depth: int,
+        *,
+        remat: Remat = "none",
+        unroll: bool = False,
+        key: PRNGKeyArray,
+    ):
+        self.layers = jax.vmap(make)(jax.random.split(key, depth))
+        self.depth, self.remat, self.unroll = depth, remat, unroll
+
+    def __call__(self, x: Float[Array, "*s d"], *memory: Float[Array, "m c"]) -> Float[Array, "*s d"]:
+        def body(x: Array, layer: Any) -> tuple[Array, None]:
+            return layer(x, *memory), None
+
+        if self.remat != "none":
+            policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if self.remat == "dots" else None
+            body = jax.checkpoint(body, policy=policy, prevent_cse=False)
+        return jax.lax.scan(body, x, self.layers, unroll=self.depth if self.unroll else 1)[0]

@@ -1,0 +1,154 @@
+"""A plain ViT (Dosovitskiy et al. 2021; details of big_vision's S/16): one image in, its tokens out."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+
+from abx.nn.heads import AttentionPool
+from abx.nn.layers import Block, Gelu, LayerNorm, Linear, Remat, Stack, lecun
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Sizes and choices of a ViT; the default is S/16 at 224 pixels."""
+
+    width: int = 384
+    """Width of a token."""
+    depth: int = 12
+    """Number of blocks."""
+    heads: int = 6
+    """Attention heads; must divide the width."""
+    mlp: int = 1536
+    """Hidden width of each block's MLP."""
+    patch: int = 16
+    """Side of a patch in pixels."""
+    size: int = 224
+    """Side in pixels of the image for which positions are native; others interpolate."""
+    position: Literal["sincos", "learned"] = "sincos"
+    """Position embedding: a fixed 2-D sine-cosine table, or a learned one."""
+    pool: Literal["gap", "map", "token"] = "gap"
+    """From tokens to features: global average, multi-head attention pooling, or an extra [CLS] token."""
+    gelu: Gelu = "tanh"
+    """GELU's tanh approximation (flax, big_vision) or the exact one (torch, timm)."""
+    remat: Remat = "none"
+    """What to keep for the backward pass: "none" = everything, "dots" = matmuls, "full" = recompute everything."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Dtype of the activations; auto is bfloat16 on an accelerator, float32 on a CPU. Parameters are float32."""
+    unroll: bool = False
+    """Unroll the scan over blocks. Slow to compile; lets XLA count the FLOPs of every block."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with these numbers, each with the field to change."""
+        found = []
+        for name in ("width", "depth", "heads", "mlp", "patch", "size"):
+            if getattr(self, name) < 1:
+                found.append(f"backbone.{name} must be at least 1, not {getattr(self, name)}")
+        if found:
+            return found
+        if self.width % self.heads:
+            found.append(f"backbone.heads {self.heads} must divide backbone.width {self.width}")
+        if self.size % self.patch:
+            found.append(f"backbone.patch {self.patch} must divide backbone.size {self.size}")
+        if self.position == "sincos" and self.width % 4:
+            found.append(f"backbone.width must be a multiple of 4 for sine-cosine positions, not {self.width}")
+        return found
+
+
+Ti = ViTConfig(width=192, depth=12, heads=3, mlp=768)
+S = ViTConfig()
+B = ViTConfig(width=768, depth=12, heads=12, mlp=3072)
+L = ViTConfig(width=1024, depth=24, heads=16, mlp=4096)
+H = ViTConfig(width=1280, depth=32, heads=16, mlp=5120)
+
+
+class ViT(eqx.Module):
+    """Image to tokens. Parameters map one to one onto timm's VisionTransformer (`abx.nn.timm`)."""
+
+    patch_embed: Linear
+    pos_embed: Float[Array, "p d"] | None
+    cls_token: Float[Array, " d"] | None
+    blocks: Stack[Block]
+    norm: LayerNorm
+    attn_pool: AttentionPool | None
+    config: ViTConfig = eqx.field(static=True)
+
+    def __init__(self, config: ViTConfig = S, *, key: PRNGKeyArray):
+        if found := config.problems():
+            raise ValueError("; ".join(found))
+        c, d = config, config.width
+        kp, kx, kb, km = jax.random.split(key, 4)
+        self.patch_embed = Linear(3 * c.patch**2, d, init=lecun, key=kp)
+        learned = c.position == "learned"
+        self.pos_embed = jax.random.normal(kx, ((c.size // c.patch) ** 2, d)) * d**-0.5 if learned else None
+        self.cls_token = jnp.zeros(d) if c.pool == "token" else None
+        make = lambda key: Block(d, c.heads, c.mlp, gelu=c.gelu, key=key)
+        self.blocks = Stack(make, c.depth, remat=c.remat, unroll=c.unroll, key=kb)
+        self.norm = LayerNorm(d)
+        self.attn_pool = AttentionPool(d, c.heads, c.mlp, gelu=c.gelu, key=km) if c.pool == "map" else None
+        self.config = config
+
+    def __call__(self, image: UInt8[Array, "h w 3"] | Float[Array, "h w 3"]) -> Float[Array, "t d"]:
+        """Tokens after the final norm: patches row by row, preceded by [CLS] with pool="token".
+
+        Args:
+            image: uint8, or float in [-1, 1]; height and width are multiples of the patch, of any size.
+        """
+        return self.norm(self.blocks(self.embed(image)))
+
+    def embed(self, image: UInt8[Array, "h w 3"] | Float[Array, "h w 3"]) -> Float[Array, "t d"]:
+        """Patches with their positions, before the first block, in the compute dtype."""
+        p, (height, width) = self.config.patch, image.shape[:2]
+        if height % p or width % p:
+            raise ValueError(f"image is {height} x {width}, which patches of {p} pixels do not divide")
+        grid = (height // p, width // p)
+        x = image.astype(jnp.float32) / 127.5 - 1 if image.dtype == jnp.uint8 else image
+        x = x.reshape(grid[0], p, grid[1], p, 3).transpose(0, 2, 1, 3, 4).reshape(grid[0] * grid[1], p * p * 3)
+        x = self.patch_embed(x.astype(compute_dtype(self.config)))
+        x = x + self.positions(grid).astype(x.dtype)
+        if self.cls_token is not None:
+            # After the positions, as in big_vision: [CLS] has none of its own.
+            x = jnp.concatenate([self.cls_token.astype(x.dtype)[None], x])
+        return x
+
+    def positions(self, grid: tuple[int, int]) -> Float[Array, "t d"]:
+        """Position embeddings for a grid of patches; one that is not native is seen as the native one, resampled."""
+        native = self.config.size // self.config.patch
+        if self.pos_embed is None:
+            return jnp.asarray(sincos(grid, native, self.config.width))
+        if grid == (native, native):
+            return self.pos_embed
+        table = self.pos_embed.reshape(native, native, -1)
+        return jax.image.resize(table, (*grid, table.shape[-1]), "bicubic", antialias=False).reshape(-1, table.shape[-1])
+
+    def pool(self, tokens: Float[Array, "t d"]) -> Float[Array, " d"]:
+        """Features of a whole view."""
+        if self.attn_pool is not None:
+            return self.attn_pool(tokens)
+        if self.cls_token is not None:
+            return tokens[0]
+        return tokens.astype(jnp.float32).mean(0).astype(tokens.dtype)
+
+
+def compute_dtype(config: ViTConfig) -> jnp.dtype:
+    name = config.dtype
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(name)
+
+
+def sincos(grid: tuple[int, int], native: int, d: int) -> Float[np.ndarray, "t d"]:
+    """Fixed 2-D sine-cosine positions: [sin x, cos x, sin y, cos y] with frequencies 10000^(-k / (d/4 - 1)).
+
+    Patch i of g sits where it lies on the native grid of G: (i + 1/2) G / g - 1/2, so 6 patches span the same
+    range as 14 (what interpolating the table, as DINO does for its local crops, approximates).
+    """
+    y, x = ((np.arange(g) + 0.5) * native / g - 0.5 for g in grid)
+    omega = 10000.0 ** (-np.arange(d // 4) / max(d // 4 - 1, 1))
+    x = np.tile(x, grid[0])[:, None] * omega
+    y = np.repeat(y, grid[1])[:, None] * omega
+    return np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], 1).astype(np.float32)

@@ -1,0 +1,72 @@
+"""One step of training: what is remembered, and how it changes."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from abx import ema, parallel
+from abx.methods.base import Method
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+class TrainState(NamedTuple):
+    """All that training remembers; what a checkpoint holds."""
+
+    step: Int[Array, ""]
+    """Updates made so far; the batch of this number is the next one."""
+    model: Any
+    target: Any
+    """The model's exponential moving average."""
+    carry: Any
+    opt: Any
+
+
+Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+
+
+def init(method: Method, tx: optax.GradientTransformation, seed: int, batch: Any = None) -> TrainState:
+    """The state before the first step. `batch`, the first one, is for methods that look at sizes."""
+    # A number that no step has, so that no step draws the same.
+    model, carry = method.init(jax.random.fold_in(jax.random.key(seed), 2**32 - 1), batch)
+    # A copy, not an alias: donating the state would give the same buffer away twice.
+    return TrainState(jnp.zeros((), jnp.int32), model, jax.tree.map(jnp.copy, model), carry, tx.init(model))
+
+
+def step_key(seed: int, step: Int[Array, ""]) -> Array:
+    """The randomness of a step. Made anew from the number, so that there is no key to save or to lose."""
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
+def make_step(
+    method: Method, tx: optax.GradientTransformation, tau: optax.Schedule, seed: int, mesh: Mesh | None = None
+) -> Step:
+    """A jitted (state, batch) -> (state, metrics); the state is donated.
+
+    With a mesh the batch is split over its data axis; the loss, metrics and gradient are those of the whole batch.
+    """
+    axis = None if mesh is None else parallel.DATA
+
+    def local_loss(model: Any, target: Any, carry: Any, batch: Any, key: Array) -> Any:
+        loss, aux = method.loss(model, target, carry, batch, key, axis=axis)
+        return parallel.mean(loss, axis), aux._replace(metrics=parallel.mean(aux.metrics, axis))
+
+    loss_fn = local_loss if mesh is None else parallel.shard_loss(local_loss, mesh)
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        key = step_key(seed, state.step)
+        value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, aux), grads = value_and_grad(state.model, state.target, state.carry, batch, key)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
+            updates, opt = tx.update(grads, state.opt, state.model)
+        model = optax.apply_updates(state.model, updates)
+        target = ema.update(state.target, model, tau(state.step))
+        metrics = aux.metrics | {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+        return TrainState(state.step + 1, model, target, aux.carry, opt), metrics
+
+    return jax.jit(step, donate_argnums=0)

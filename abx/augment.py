@@ -95,7 +95,10 @@ def shift_hue(image: Float[Array, "h w 3"], shift: Float[Array, ""]) -> Float[Ar
     high, low = image.max(-1), image.min(-1)
     chroma = high - low
     d = jnp.where(chroma > 0, chroma, 1)
-    sector = jnp.where(high == r, (g - b) / d, jnp.where(high == g, 2 + (b - r) / d, 4 + (r - g) / d))
+    # Which channel leads is asked by order, not by equality with the maximum: XLA may compute a channel twice and round
+    # it differently, so that none equals the maximum. At a tie either answer gives the same hue.
+    red, green = (r >= g) & (r >= b), g >= b
+    sector = jnp.where(red, (g - b) / d, jnp.where(green, 2 + (b - r) / d, 4 + (r - g) / d))
     turned = sector[..., None] + 6 * shift + jnp.array([0.0, 4.0, 2.0])
     # Distance of each channel's own sector from the hue, on a circle of six: the tent function of HSV to RGB.
     tent = jnp.clip(jnp.abs(jnp.mod(turned, 6) - 3) - 1, 0, 1)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 Model = TypeVar("Model")
 
 
-def update(target: Model, online: Model, tau: float | Float[Array, ""]) -> Model:
+def update(target: Model, online: Model, tau: float | int | Float[Array, ""]) -> Model:
     """A step of size tau from target to online: (1 - tau) target + tau online, on every inexact array.
 
     tau is the *step* (0.004 in the paper), one minus what others call momentum; 0 leaves the target, 1 copies. Keep

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 
 def value_target(
-    reward: Float[Array, "*b j l"], next_q: Float[Array, "*b j k l"], gamma: float | Float[Array, ""]
+    reward: Float[Array, "*b j l"], next_q: Float[Array, "*b j k l"], gamma: float | int | Float[Array, ""]
 ) -> Float[Array, "*b j l"]:
     """y_j(l) = (1 - gamma) p(l | x_j) + gamma max_k Q(x_j, a_jk, l), in [0, 1]; stops the gradient.
 
@@ -45,7 +45,7 @@ def chunked_value_target(
     annotations: Float[Array, "l e"],
     scale: Float[Array, ""],
     bias: Float[Array, ""],
-    gamma: float | Float[Array, ""],
+    gamma: float | int | Float[Array, ""],
     *,
     chunk: int = 1024,
 ) -> Float[Array, "*b j l"]:

@@ -1,0 +1,131 @@
+"""Batches as a pure function of (seed, step): random access to the last line, made a stream only at the end.
+
+`ds[s]` is the batch of step s, whoever asks. To resume is to start the stream at step s; Grain's iterator state, which
+depends on the number of workers, is never saved.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import absl.flags
+import grain
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from abx.data.images import center_crop
+from abx.data.sources import BadRecord, Source
+from abx.data.views import RandomCrops
+from abx.types import ABBatch, Sample, Views
+
+TRIES = 32
+"""Records tried for one place in a batch before the data is given up as unusable."""
+
+
+class Loaded(NamedTuple):
+    """A batch, and for each stream in it what the host wants to know of where it came from."""
+
+    batch: Any
+    index: dict[str, Int[np.ndarray, " b"]]
+    """The record that each row was cut from."""
+    rejected: dict[str, Int[np.ndarray, " r"]]
+    """Records that could not be used. Each was replaced by another, drawn by (seed, step) like everything else."""
+
+
+def batches(source: Source, crops: RandomCrops, batch: int, seed: int, name: str = "train") -> grain.MapDataset:
+    """Endless batches of views: every epoch a new order and new crops, batches run on across epochs.
+
+    Args:
+        name: the stream's name, the key of `Loaded.index` and `Loaded.rejected`.
+
+    Returns: a dataset of `Loaded` whose batch is `Views` "batch n size size 3".
+    """
+
+    def stack(rows: Sequence[tuple[Views, int, list[int]]]) -> Loaded:
+        views = Views(*(np.stack(part) for part in zip(*(row[0] for row in rows), strict=True)))
+        rejected = np.array([i for row in rows for i in row[2]], np.int64)
+        return Loaded(views, {name: np.array([row[1] for row in rows], np.int64)}, {name: rejected})
+
+    records = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    return records.random_map(_Cut(source, crops)).batch(batch, drop_remainder=True, batch_fn=stack)
+
+
+def ab_batches(reward: grain.MapDataset, value: grain.MapDataset) -> grain.MapDataset:
+    """Two streams side by side, each with its own data, crops, batch size and order (METHODS A-19)."""
+    length = min(len(reward), len(value))
+    pairs = grain.experimental.ZipMapDataset([reward[:length], value[:length]])
+    return pairs.map(
+        lambda rv: Loaded(
+            ABBatch(rv[0].batch, rv[1].batch), rv[0].index | rv[1].index, rv[0].rejected | rv[1].rejected
+        )
+    )
+
+
+@contextmanager
+def stream(ds: grain.MapDataset, start: int, workers: int) -> Iterator[Iterator[Loaded]]:
+    """The batches of step `start`, `start` + 1, ...; made by so many processes, or by one thread of this one.
+
+    A batch is made while the one before it is used: one waits and one is in the making, per worker. Processes are
+    spawned, so the program needs an `if __name__ == "__main__"` guard.
+    """
+    ahead = grain.ReadOptions(num_threads=0 if workers else 1, prefetch_buffer_size=0 if workers else 1)
+    rest = ds[start:].to_iter_dataset(ahead)
+    if workers:
+        # Grain looks its debug switches up among absl's flags, which nobody parses here.
+        absl.flags.FLAGS.mark_as_parsed()
+        options = grain.multiprocessing.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
+        rest = rest.mp_prefetch(options)
+    iterator = iter(rest)
+    try:
+        yield iterator
+    finally:
+        iterator.close()
+
+
+def labelled(
+    source: Source, count: int, size: int, seed: int = 0
+) -> tuple[UInt8[np.ndarray, "m size size 3"], Int[np.ndarray, " m"]]:
+    """Central crops of up to `count` pictures that have a class, and the classes: a fixed random choice.
+
+    Unreadable and unlabelled pictures are passed over; a source without labels gives none.
+    """
+    images, labels = [], []
+    order = np.random.default_rng(seed).permutation(len(source))
+    for i in order if source.classes else order[:0]:
+        if len(images) == count:
+            break
+        try:
+            sample = source[int(i)]
+        except BadRecord:
+            continue
+        if sample.label >= 0:
+            images.append(center_crop(sample.image, size))
+            labels.append(sample.label)
+    if not images:
+        return np.zeros((0, size, size, 3), np.uint8), np.zeros(0, np.int64)
+    return np.stack(images), np.array(labels, np.int64)
+
+
+class _Cut(grain.transforms.RandomMap):
+    """Record number to its crops; a record that cannot be used gives way to another."""
+
+    def __init__(self, source: Source, crops: RandomCrops):
+        self.source, self.crops = source, crops
+
+    def random_map(self, index: int, rng: np.random.Generator) -> tuple[Views, int, list[int]]:
+        sample, index, rejected = read(self.source, int(index), rng)
+        return self.crops(sample.image, rng), index, rejected
+
+
+def read(source: Source, index: int, rng: np.random.Generator) -> tuple[Sample, int, list[int]]:
+    """A usable record: this one, or else one drawn in its place; its number, and the numbers of those refused."""
+    rejected: list[int] = []
+    while True:
+        try:
+            return source[index], index, rejected
+        except BadRecord as bad:
+            rejected.append(index)
+            if len(rejected) == TRIES:
+                name = source.name(index)
+                raise BadRecord(f"{TRIES} records in a row could not be read; the last, {name}: {bad}") from bad
+            index = int(rng.integers(len(source)))

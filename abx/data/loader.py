@@ -82,23 +82,22 @@ def stream(ds: grain.MapDataset, start: int, workers: int) -> Iterator[Iterator[
         iterator.close()
 
 
-def labelled(
-    source: Source, count: int, size: int, seed: int = 0
+def central(
+    source: Source, count: int, size: int, *, labelled: bool, seed: int = 0
 ) -> tuple[UInt8[np.ndarray, "m size size 3"], Int[np.ndarray, " m"]]:
-    """Central crops of up to `count` pictures that have a class, and the classes: a fixed random choice.
+    """Central crops of up to `count` pictures and their classes (-1 = none): a fixed random choice.
 
-    Unreadable and unlabelled pictures are passed over; a source without labels gives none.
+    Unreadable pictures are passed over, and with `labelled` those without a class.
     """
     images, labels = [], []
-    order = np.random.default_rng(seed).permutation(len(source))
-    for i in order if source.classes else order[:0]:
-        if len(images) == count:
+    for i in np.random.default_rng(seed).permutation(len(source)):
+        if len(images) == count or (labelled and not source.classes):
             break
         try:
             sample = source[int(i)]
         except BadRecord:
             continue
-        if sample.label >= 0:
+        if sample.label >= 0 or not labelled:
             images.append(center_crop(sample.image, size))
             labels.append(sample.label)
     if not images:

@@ -60,6 +60,8 @@ class Prediction(NamedTuple):
 
     reward_loss: Float[Array, ""]
     aux: Aux
+    tokens: Float[Array, "b n t d"]
+    actions: Float[Array, "b i j 4"]
     phi: Float[Array, "b i j e"]
     psi: Float[Array, "l e"]
     target_phi: Float[Array, "b j k e"]
@@ -163,6 +165,8 @@ class AB(Generic[R]):
         return Prediction(
             reward_loss=reward_loss,
             aux=aux,
+            tokens=tokens,
+            actions=actions,
             phi=model.value.phi(tokens, actions),  # b i j e
             psi=base.annotations(model.value.annotation_head, encoded, axis=axis),  # l e
             target_phi=target.value.phi(target_tokens, actions),  # b j k e

@@ -1,0 +1,138 @@
+"""What a run trains on, as a person chooses it: data strings, batch sizes, crops. Opening them is the loader's job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from abx.data.sources import Source, check_spec, first_usable, open_source
+from abx.data.views import RandomCrops
+
+if TYPE_CHECKING:
+    import grain
+
+
+class Data(Protocol):
+    """The data of a recipe: one stream, or several side by side."""
+
+    @property
+    def workers(self) -> int: ...
+
+    def specs(self) -> dict[str, str]:
+        """The data string of each stream, by the stream's name."""
+
+    def crops(self) -> dict[str, RandomCrops]:
+        """The crops of each stream."""
+
+    def batch_sizes(self) -> dict[str, int]:
+        """Images per step of each stream."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the choice: one sentence each, naming the flag."""
+
+    def batches(self, sources: dict[str, Source], seed: int) -> grain.MapDataset:
+        """`Loaded` batches by step."""
+
+
+@dataclass(frozen=True)
+class PairData:
+    """One stream of two views per image."""
+
+    train: str = "scenes"
+    """Images: `scenes` (built in), `folder:PATH` or `tar:GLOB`."""
+    batch: int = 4096
+    """Images per step, over all devices."""
+    views: RandomCrops = field(default_factory=lambda: RandomCrops(n=2, scale=(0.08, 1.0)))
+    workers: int = 0
+    """Processes that decode and crop; 0 = a thread of the training process. Any number gives the same batches."""
+
+    def specs(self) -> dict[str, str]:
+        return {"train": self.train}
+
+    def crops(self) -> dict[str, RandomCrops]:
+        return {"train": self.views}
+
+    def batch_sizes(self) -> dict[str, int]:
+        return {"train": self.batch}
+
+    def problems(self) -> list[str]:
+        return _problems(self, {"batch": self.batch}, {"views": (self.views, 2)})
+
+    def batches(self, sources: dict[str, Source], seed: int) -> grain.MapDataset:
+        from abx.data import loader
+
+        return loader.batches(sources["train"], self.views, self.batch, 2 * seed, "train")
+
+
+@dataclass(frozen=True)
+class ABData:
+    """Two independent streams: annotated images for the reward, unlabelled ones for the value (METHODS §2.10)."""
+
+    reward: str = "scenes"
+    """Images that define the reward: `scenes` (built in), `folder:PATH` or `tar:GLOB`."""
+    value: str = "scenes"
+    """Unlabelled images for the value function; may be the same."""
+    reward_batch: int = 2048
+    """Reward images per step, over all devices; as many annotations."""
+    value_batch: int = 1024
+    """Value images per step, over all devices."""
+    reward_views: RandomCrops = field(default_factory=lambda: RandomCrops(n=2, scale=(0.08, 1.0)))
+    value_views: RandomCrops = field(default_factory=lambda: RandomCrops(n=4, scale=(0.05, 0.5)))
+    workers: int = 0
+    """Processes that decode and crop; 0 = a thread of the training process. Any number gives the same batches."""
+
+    def specs(self) -> dict[str, str]:
+        return {"reward": self.reward, "value": self.value}
+
+    def crops(self) -> dict[str, RandomCrops]:
+        return {"reward": self.reward_views, "value": self.value_views}
+
+    def batch_sizes(self) -> dict[str, int]:
+        return {"reward": self.reward_batch, "value": self.value_batch}
+
+    def problems(self) -> list[str]:
+        sizes = {"reward_batch": self.reward_batch, "value_batch": self.value_batch}
+        return _problems(self, sizes, {"reward_views": (self.reward_views, 2), "value_views": (self.value_views, None)})
+
+    def batches(self, sources: dict[str, Source], seed: int) -> grain.MapDataset:
+        from abx.data import loader
+
+        # Two seeds, so that the same data on both sides is two independent samples of it (A-19).
+        reward = loader.batches(sources["reward"], self.reward_views, self.reward_batch, 2 * seed, "reward")
+        value = loader.batches(sources["value"], self.value_views, self.value_batch, 2 * seed + 1, "value")
+        return loader.ab_batches(reward, value)
+
+
+def open_sources(specs: dict[str, str]) -> dict[str, Source]:
+    """Index each data string once, however many streams name it, and make sure that something in it can be read.
+
+    Raises: SpecError, one sentence.
+    """
+    opened: dict[str, Source] = {}
+    for spec in specs.values():
+        if spec not in opened:
+            opened[spec] = open_source(spec)
+            first_usable(opened[spec])
+    return {name: opened[spec] for name, spec in specs.items()}
+
+
+def views_per_step(data: Data) -> int:
+    """Views that a step trains on, each crop counted once, as the paper counts (A-42)."""
+    return sum(b * data.crops()[name].n for name, b in data.batch_sizes().items())
+
+
+def _problems(data: Data, batches: dict[str, int], views: dict[str, tuple[RandomCrops, int | None]]) -> list[str]:
+    found = []
+    for name, spec in data.specs().items():
+        if sentence := check_spec(spec):
+            found.append(f"--data.{name}: {sentence}")
+    for name, batch in batches.items():
+        if batch < 1:
+            found.append(f"--data.{name} must be at least 1, not {batch}")
+    for name, (crops, n) in views.items():
+        found += crops.problems(f"--data.{name}")
+        if n is not None and crops.n != n:
+            found.append(f"--data.{name}.n must be {n} here, not {crops.n}")
+    if data.workers < 0:
+        found.append(f"--data.workers must be at least 0, not {data.workers}")
+    return found

@@ -1,0 +1,218 @@
+"""A recipe becomes a folder: configuration, metrics, checkpoints, pictures, report, final figures."""
+
+import hashlib
+import json
+import platform
+import shutil
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+import abx
+from abx import parallel, train
+from abx.analysis.pictures import draw_value_map, draw_views
+from abx.analysis.report import report
+from abx.analysis.value_map import value_map
+from abx.checkpoint import Checkpoints
+from abx.data import loader
+from abx.data.images import crop_resize
+from abx.data.sources import Source
+from abx.data.streams import open_sources, views_per_step
+from abx.experiment.cli import fail
+from abx.experiment.config import Recipe, differences, to_json
+from abx.experiment.monitor import Monitor, Rejects
+from abx.experiment.plan import plan
+from abx.fit import Pace, fit
+from abx.log import MetricsLog, read_metrics
+from abx.methods.ab import AB
+from abx.train import TrainState
+from abx.types import Views
+
+
+def run(recipe: Recipe) -> TrainState | None:
+    """Train as the recipe says, or go on where its folder stopped; None for a dry run.
+
+    Raises: SpecError for data that cannot be opened. Exits with 2 for what only the devices or the folder can tell.
+    """
+    out = recipe.out
+    if recipe.dry_run:
+        print(plan(recipe))
+        return None
+    began = time.monotonic()
+    sources = open_sources(recipe.data.specs())
+    _check_devices(recipe)
+    _prepare_folder(recipe)
+    monitor = Monitor.open(recipe, sources) if recipe.eval.every else None
+    mesh, tx = parallel.mesh(), recipe.optim.build(recipe.steps)
+    ds = recipe.data.batches(sources, recipe.seed)
+    first = ds[0]
+    checkpoints = Checkpoints(out / "checkpoints", recipe.ckpt.keep, recipe.ckpt.keep_best)
+    rejects = Rejects(sources, out / "rejected.jsonl")
+    state = _state(recipe, tx, mesh, first.batch, checkpoints, rejects)
+    _draw_views(out / "views.png", sources, first)
+    start = int(state.step)
+    print(f"{out}: step {start} of {recipe.steps}, {_describe(recipe, state)}, ready in {time.monotonic() - began:.0f} s")
+
+    log = MetricsLog(out / "metrics.jsonl", start)
+    step_fn = train.make_step(recipe.method, tx, recipe.ema.schedule(recipe.steps), recipe.seed, mesh)
+    state, complete = fit(
+        step_fn,
+        state,
+        lambda step: loader.stream(ds, step, recipe.data.workers),
+        mesh=mesh,
+        pace=Pace(recipe.steps, recipe.log.every, recipe.eval.every, recipe.ckpt.every, views_per_step(recipe.data)),
+        log=log,
+        checkpoints=checkpoints,
+        evaluate=monitor.evaluate if monitor else None,
+        watch=rejects,
+        meta=lambda: {"config": to_json(recipe), "rejected": rejects.count},
+    )
+    log.close()
+    checkpoints.close()
+    _finish(recipe, state, monitor, complete)
+    return state
+
+
+def _check_devices(recipe: Recipe) -> None:
+    devices = jax.device_count()
+    fail_on = [
+        f"--data.{'batch' if name == 'train' else name + '_batch'} {batch} must be a multiple of the {devices} devices"
+        for name, batch in recipe.data.batch_sizes().items()
+        if batch % devices
+    ]
+    if fail_on:
+        fail(fail_on)
+
+
+def _prepare_folder(recipe: Recipe) -> None:
+    """config.json and environment.json; refuses to go on with another configuration than the folder's."""
+    out, path = recipe.out, recipe.out / "config.json"
+    if not recipe.resume and out.exists():
+        for name in ("checkpoints", "metrics.jsonl", "rejected.jsonl", "final.json", "config.json"):
+            stale = out / name
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
+    if path.exists() and (changed := differences(json.loads(path.read_text()), to_json(recipe))):
+        fail([f"{out} holds a run with other settings; give another --out, or --no-resume to start anew", *changed])
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_json(path, to_json(recipe))
+    except OSError as wrong:
+        fail([f"--out {out} cannot be written: {wrong.strerror}"])
+    _write_json(out / "environment.json", environment())
+
+
+def environment() -> dict[str, Any]:
+    """Versions and devices: what a figure needs beside it."""
+    packages = ("jax", "jaxlib", "equinox", "optax", "grain", "orbax-checkpoint", "numpy", "pillow")
+    return {
+        "abx": abx.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "command": sys.argv,
+        "devices": [str(d.device_kind) for d in jax.devices()],
+        "packages": {name: version(name) for name in packages},
+    }
+
+
+def _state(
+    recipe: Recipe, tx: Any, mesh: jax.sharding.Mesh, batch: Any, checkpoints: Checkpoints, rejects: Rejects
+) -> TrainState:
+    """A fresh state, or that of the newest checkpoint."""
+    sharding = parallel.replicated(mesh)
+    init = lambda batch: train.init(recipe.method, tx, recipe.seed, batch)
+    newest = checkpoints.latest()
+    if newest is None:
+        fresh: TrainState = jax.jit(init, out_shardings=sharding)(batch)
+        return fresh
+    state, meta = checkpoints.restore(newest, jax.eval_shape(init, batch), sharding)
+    rejects.count = meta["rejected"]
+    return TrainState(*state)
+
+
+def _draw_views(path: Path, sources: dict[str, Source], first: loader.Loaded) -> None:
+    """The crops of the first batch on the pictures they were cut from; of two streams, the value's."""
+    name, index = next(reversed(first.index.items()))
+    views: Views = getattr(first.batch, name) if name != "train" else first.batch
+    rows = min(4, len(index))
+    pictures = [sources[name][int(i)].image for i in index[:rows]]
+    _save_png(draw_views(pictures, Views(views.images[:rows], views.boxes[:rows])), path)
+
+
+def _finish(recipe: Recipe, state: TrainState, monitor: Monitor | None, complete: bool) -> None:
+    out = recipe.out
+    rows = read_metrics(out / "metrics.jsonl")
+    facts = {
+        "method": type(recipe.method).__name__,
+        "width": getattr(recipe.method, "base", recipe.method).width,
+        "annotations": next(iter(recipe.data.batch_sizes().values())),
+        "views_total": recipe.steps * views_per_step(recipe.data),
+        "labelled": bool(monitor and monitor.labelled),
+        "held_out": bool(monitor and monitor.held_out),
+        "steps": recipe.steps,
+        "step": int(state.step),
+    }
+    text = report(rows, facts)
+    (out / "report.txt").write_text(text)
+    if isinstance(recipe.method, AB) and monitor:
+        _draw_value_map(out / "value_map.png", recipe.method, state, monitor)
+    if complete:
+        last: dict[str, Any] = {}
+        for row in rows:
+            last |= row
+        del last["step"]
+        final = {"step": int(state.step), "params_sha256": digests(state), "metrics": _finite(last)}
+        _write_json(out / "final.json", final)
+    print(text)
+    names = [n for n in ("report.txt", "views.png", "value_map.png", "metrics.jsonl", "final.json") if (out / n).exists()]
+    print("written: " + "  ".join(str(out / n) for n in names))
+
+
+def _draw_value_map(path: Path, method: AB[Any], state: TrainState, monitor: Monitor) -> None:
+    """One picture that training has not seen (where there is one), stood in at its middle."""
+    loaded = monitor.batch(0)
+    picture = monitor.sources["value"][int(loaded.index["value"][0])].image
+    size = loaded.batch.value.images.shape[2]
+    source = np.array([0.25, 0.25, 0.75, 0.75], np.float32)
+    found = value_map(method, state.model, state.carry, crop_resize(picture, source, size), source, loaded.batch.reward)
+    thumbs = [loaded.batch.reward.images[i, 1] for i in found.chosen]
+    drawn = draw_value_map(picture, source, found.boxes, found.values, thumbs, found.rewards, title=str(path.parent))
+    _save_png(drawn, path)
+
+
+def digests(state: TrainState) -> dict[str, str]:
+    """sha256 over the bytes of all parameters in path order, of the online and of the target network."""
+    found = {}
+    for name, model in {"online": state.model, "target": state.target}.items():
+        leaves = jax.tree_util.tree_leaves_with_path(model)
+        digest = hashlib.sha256()
+        for _, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
+            digest.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
+        found[name] = digest.hexdigest()
+    return found
+
+
+def _describe(recipe: Recipe, state: TrainState) -> str:
+    count = sum(x.size for x in jax.tree.leaves(state.model))
+    devices = jax.devices()
+    return f"{count / 1e6:.1f} M parameters, {len(devices)} x {devices[0].device_kind}"
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {k: v if np.isfinite(v) else None for k, v in metrics.items()}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    """Whole or not at all."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(value, indent=1) + "\n")
+    beside.replace(path)
+
+
+def _save_png(picture: Image.Image, path: Path) -> None:
+    picture.save(path, format="PNG")

@@ -1,6 +1,6 @@
 """Boxes `(y0, x0, y1, x1)` and what can be done with them. Numpy in, numpy out; jax in, jax out."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -86,10 +86,10 @@ def iou(a: Float[AnyArray, "*b 4"], b: Float[AnyArray, "*b 4"]) -> Float[AnyArra
     return _array(xp.where(union > 0, intersection / xp.where(union > 0, union, xp.ones_like(union)), 0 * union))
 
 
-def _area(box: AnyArray) -> AnyArray:
-    return _array((box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]))
+def _area(box: AnyArray) -> Any:
+    return (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
 
 
 def _array(x: Any) -> AnyArray:
     """The array namespaces are untyped; this is where their results become arrays again for the type checker."""
-    return x  # type: ignore[no-any-return]
+    return cast(AnyArray, x)

@@ -11,12 +11,12 @@ Ghosh & Levine 2025, rows AB_SimCLR of Tables 1, 2, 3, 5 and 6.
 The same command again goes on where it stopped. In runs/ab_simclr-PRESET: report.txt (is it learning?), views.png,
 value_map.png, metrics.jsonl, checkpoints.
 
-smoke  drawn scenes, 32-pixel views, a ViT of 0.5 M parameters; to see it work.
-small  your own pictures, 48-pixel views, ViT of 128 x 6; one accelerator or a patient CPU.
-paper  ViT-S/16 at 224, 800 M views, batch 8192 views (METHODS reading R1: 2048 reward images x 2 + 1024 value images x 4);
-       about 2.9e19 FLOPs: a day on a TPU v4-8 (the paper), 20 hours on an H200 at 40 % MFU (computed, not run).
-       The paper's ImageNet top-1 (Table 1): linear 64.5, attentive 70.7, decoder 72.2. Ours: not yet run.
-       Our inference where the paper is silent: A-1, A-8, A-9, A-10, A-12, A-17, A-20, A-35 (see each flag).
+  smoke  drawn scenes, 32-pixel views, a ViT of 0.5 M parameters; to see it work.
+  small  your own pictures, 48-pixel views, ViT of 128 x 6; one accelerator or a patient CPU.
+  paper  ViT-S/16 at 224, 800 M views, batch 8192 views (METHODS reading R1: 2048 reward images x 2 + 1024 value images x 4);
+         about 2.9e19 FLOPs: a day on a TPU v4-8 (the paper), 20 hours on an H200 at 40 % MFU (computed, not run).
+         The paper's ImageNet top-1 (Table 1): linear 64.5, attentive 70.7, decoder 72.2. Ours: not yet run.
+         Our inference where the paper is silent: A-1, A-8, A-9, A-10, A-12, A-17, A-20, A-35 (see each flag).
 """
 
 from dataclasses import dataclass, field

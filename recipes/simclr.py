@@ -11,11 +11,11 @@ Chen et al. 2020; rows SimCLR of Tables 1, 2, 3 and 6 of Ghosh & Levine 2025.
 The same command again goes on where it stopped. In runs/simclr-PRESET: report.txt (is it learning?), views.png,
 metrics.jsonl, checkpoints.
 
-smoke  drawn scenes, 32-pixel views, a ViT of 0.5 M parameters; to see it work.
-small  your own pictures, 48-pixel views, ViT of 128 x 6; one accelerator or a patient CPU.
-paper  ViT-S/16 at 224, 800 M views, 4096 images x 2 views; about 2.2e19 FLOPs.
-       The paper's ImageNet top-1 (Table 1): linear 66.2, attentive 69.7, decoder 71.4. Ours: not yet run.
-       Ours where the paper is silent or unclear: projection head with LayerNorm (METHODS 1.3), weight decay (A-33).
+  smoke  drawn scenes, 32-pixel views, a ViT of 0.5 M parameters; to see it work.
+  small  your own pictures, 48-pixel views, ViT of 128 x 6; one accelerator or a patient CPU.
+  paper  ViT-S/16 at 224, 800 M views, 4096 images x 2 views; about 2.2e19 FLOPs.
+         The paper's ImageNet top-1 (Table 1): linear 66.2, attentive 69.7, decoder 71.4. Ours: not yet run.
+         Ours where the paper is silent or unclear: projection head with LayerNorm (METHODS 1.3), weight decay (A-33).
 """
 
 from dataclasses import dataclass, field

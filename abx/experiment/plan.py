@@ -16,7 +16,7 @@ def plan(recipe: Recipe) -> str:
     """Several lines of text. Indexes the data; runs nothing on a device."""
     data, steps = recipe.data, recipe.steps
     sources = open_sources(data.specs())
-    state = jax.eval_shape(lambda: train.init(recipe.method, recipe.optim.build(steps), recipe.seed, _blank(recipe)))
+    state = jax.eval_shape(lambda: train.init(recipe.method, recipe.optim.build(steps), recipe.seed, blank_batch(recipe)))
     count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state) if x.dtype != jax.dtypes.float0)
     per_step = views_per_step(data)

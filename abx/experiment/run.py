@@ -12,12 +12,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 import abx
 from abx import parallel, train
 from abx.analysis.pictures import draw_value_map, draw_views
-from abx.analysis.report import report
 from abx.analysis.value_map import value_map
 from abx.checkpoint import Checkpoints
 from abx.data import loader
@@ -26,13 +26,14 @@ from abx.data.sources import Source
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment.cli import fail
 from abx.experiment.config import Recipe, differences, to_json
+from abx.experiment.folder import verdict
 from abx.experiment.monitor import Monitor, Rejects
 from abx.experiment.plan import plan
 from abx.fit import Pace, fit
 from abx.log import MetricsLog, read_metrics
 from abx.methods.ab import AB
 from abx.train import TrainState
-from abx.types import Views
+from abx.types import ABBatch, Views
 
 
 def run(recipe: Recipe) -> TrainState | None:
@@ -146,24 +147,15 @@ def _draw_views(path: Path, sources: dict[str, Source], first: loader.Loaded) ->
 
 def _finish(recipe: Recipe, state: TrainState, monitor: Monitor | None, complete: bool) -> None:
     out = recipe.out
-    rows = read_metrics(out / "metrics.jsonl")
-    facts = {
-        "method": type(recipe.method).__name__,
-        "width": getattr(recipe.method, "base", recipe.method).width,
-        "annotations": next(iter(recipe.data.batch_sizes().values())),
-        "views_total": recipe.steps * views_per_step(recipe.data),
-        "labelled": bool(monitor and monitor.labelled),
-        "held_out": bool(monitor and monitor.held_out),
-        "steps": recipe.steps,
-        "step": int(state.step),
-    }
-    text = report(rows, facts)
+    text = verdict(out)
     (out / "report.txt").write_text(text)
     if isinstance(recipe.method, AB) and monitor:
-        _draw_value_map(out / "value_map.png", recipe.method, state, monitor)
+        loaded = monitor.batch(0)
+        picture = monitor.sources["value"][int(loaded.index["value"][0])].image
+        draw_map(out / "value_map.png", recipe.method, state.model, state.carry, picture, MIDDLE, loaded.batch)
     if complete:
         last: dict[str, Any] = {}
-        for row in rows:
+        for row in read_metrics(out / "metrics.jsonl"):
             last |= row
         del last["step"]
         final = {"step": int(state.step), "params_sha256": digests(state), "metrics": _finite(last)}
@@ -173,16 +165,26 @@ def _finish(recipe: Recipe, state: TrainState, monitor: Monitor | None, complete
     print("written: " + "  ".join(str(out / n) for n in names))
 
 
-def _draw_value_map(path: Path, method: AB[Any], state: TrainState, monitor: Monitor) -> None:
-    """One picture that training has not seen (where there is one), stood in at its middle."""
-    loaded = monitor.batch(0)
-    picture = monitor.sources["value"][int(loaded.index["value"][0])].image
-    size = loaded.batch.value.images.shape[2]
-    source = np.array([0.25, 0.25, 0.75, 0.75], np.float32)
-    found = value_map(method, state.model, state.carry, crop_resize(picture, source, size), source, loaded.batch.reward)
-    thumbs = [loaded.batch.reward.images[i, 1] for i in found.chosen]
-    drawn = draw_value_map(picture, source, found.boxes, found.values, thumbs, found.rewards, title=str(path.parent))
-    _save_png(drawn, path)
+MIDDLE = (0.25, 0.25, 0.75, 0.75)
+"""Where the run's own value map stands in its picture."""
+
+
+def draw_map(
+    path: Path,
+    method: AB[Any],
+    model: Any,
+    carry: Any,
+    picture: UInt8[np.ndarray, "h w 3"],
+    box: tuple[float, float, float, float],
+    batch: ABBatch,
+) -> None:
+    """The value map of a picture seen from `box`, with annotations from the reward part of `batch`."""
+    source = np.array(box, np.float32)
+    view = crop_resize(picture, source, batch.value.images.shape[2])
+    found = value_map(method, model, carry, view, source, batch.reward)
+    thumbs = [np.asarray(batch.reward.images[i, 1]) for i in found.chosen]
+    title = f"{path.parent.name}: what moving is worth"
+    _save_png(draw_value_map(picture, source, found.boxes, found.values, thumbs, found.rewards, title=title), path)
 
 
 def digests(state: TrainState) -> dict[str, str]:

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from abx.types import AnyArray
+
 
 def value_target(
-    reward: Float[Array, "*b j l"], next_q: Float[Array, "*b j k l"], gamma: float | int | Float[Array, ""]
+    reward: Float[AnyArray, "*b j l"], next_q: Float[AnyArray, "*b j k l"], gamma: float | int | Float[Array, ""]
 ) -> Float[Array, "*b j l"]:
     """y_j(l) = (1 - gamma) p(l | x_j) + gamma max_k Q(x_j, a_jk, l), in [0, 1]; stops the gradient.
 
@@ -24,11 +26,11 @@ def value_target(
         gamma: discount in [0, 1].
     """
     # max before sigmoid: the same number, one sigmoid instead of k.
-    best = jax.nn.sigmoid(next_q.astype(jnp.float32).max(-2))
-    return jax.lax.stop_gradient((1 - gamma) * reward.astype(jnp.float32) + gamma * best)
+    best = jax.nn.sigmoid(jnp.asarray(next_q).astype(jnp.float32).max(-2))
+    return jax.lax.stop_gradient((1 - gamma) * jnp.asarray(reward).astype(jnp.float32) + gamma * best)
 
 
-def value_loss(q: Float[Array, "*b i j l"], target: Float[Array, "*b j l"]) -> Float[Array, ""]:
+def value_loss(q: Float[AnyArray, "*b i j l"], target: Float[AnyArray, "*b j l"]) -> Float[Array, ""]:
     """Binary cross-entropy of sigmoid(q) to the target: *sum* over annotations, mean over everything else.
 
     The paper prints "BinaryCE" without a reduction. Under a mean over l the gradient would be 1/l of the reward
@@ -36,7 +38,7 @@ def value_loss(q: Float[Array, "*b i j l"], target: Float[Array, "*b j l"]) -> F
 
     Returns: a scalar, at least the summed entropy of the target, which is where it would be for a perfect q.
     """
-    return _sum_bce(q, target).mean()
+    return _sum_bce(jnp.asarray(q), jnp.asarray(target)).mean()
 
 
 def chunked_value_target(
@@ -47,7 +49,7 @@ def chunked_value_target(
     bias: Float[Array, ""],
     gamma: float | int | Float[Array, ""],
     *,
-    chunk: int = 1024,
+    chunk: int = 512,
 ) -> Float[Array, "*b j l"]:
     """`value_target` from embeddings, `chunk` annotations at a time: never holds an array "b j k l".
 
@@ -73,7 +75,7 @@ def chunked_value_loss(
     bias: Float[Array, ""],
     target: Float[Array, "*b j l"],
     *,
-    chunk: int = 1024,
+    chunk: int = 512,
 ) -> Float[Array, ""]:
     """`value_loss(scale * actions . annotations + bias, target)`, `chunk` annotations at a time.
 

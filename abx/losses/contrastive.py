@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from abx import parallel
+from abx.types import AnyArray
 
 
 def info_nce(
@@ -30,7 +31,7 @@ def info_nce(
 
 
 def simclr_loss(
-    view1: Float[Array, "b e"], view2: Float[Array, "b e"], temperature: float | int | Float[Array, ""] = 0.1, *, axis: str | None = None
+    view1: Float[AnyArray, "b e"], view2: Float[AnyArray, "b e"], temperature: float | int | Float[Array, ""] = 0.1, *, axis: str | None = None
 ) -> Float[Array, ""]:
     """NT-Xent (Chen et al. 2020): each view picks its partner among the 2b - 1 other views; mean over the 2b rows.
 
@@ -54,7 +55,7 @@ def simclr_loss(
     return 0.5 * (direction(u, all_v, all_u) + direction(v, all_u, all_v))
 
 
-def _unit(x: Float[Array, "b e"]) -> Float[Array, "b e"]:
+def _unit(x: Float[AnyArray, "b e"]) -> Float[Array, "b e"]:
     # Not abx.nn.unit: losses and towers do not see one another, and two lines are cheaper than a floor between them.
-    x = x.astype(jnp.float32)
+    x = jnp.asarray(x).astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), -1, keepdims=True) + 1e-12)

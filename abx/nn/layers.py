@@ -71,7 +71,8 @@ def attend(
 ) -> Float[Array, "q d"]:
     """Multi-head softmax attention of queries over a memory; the softmax is float32 whatever the inputs."""
     split = lambda y: y.reshape(y.shape[0], heads, -1)
-    return jax.nn.dot_product_attention(split(q), split(k), split(v)).reshape(q.shape)
+    with jax.numpy_dtype_promotion("standard"):  # it asks what bfloat16 and float32 promote to
+        return jax.nn.dot_product_attention(split(q), split(k), split(v)).reshape(q.shape)
 
 
 class SelfAttention(eqx.Module):

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from abx.nn.heads import AttentionPool
 from abx.nn.layers import Block, Gelu, LayerNorm, Linear, Remat, Stack, lecun
+from abx.types import AnyArray
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class ViT(eqx.Module):
         self.attn_pool = AttentionPool(d, c.heads, c.mlp, gelu=c.gelu, key=km) if c.pool == "map" else None
         self.config = config
 
-    def __call__(self, image: UInt8[Array, "h w 3"] | Float[Array, "h w 3"]) -> Float[Array, "t d"]:
+    def __call__(self, image: UInt8[AnyArray, "h w 3"] | Float[AnyArray, "h w 3"]) -> Float[Array, "t d"]:
         """Tokens after the final norm: patches row by row, preceded by [CLS] with pool="token".
 
         Args:
@@ -100,13 +101,14 @@ class ViT(eqx.Module):
         """
         return self.norm(self.blocks(self.embed(image)))
 
-    def embed(self, image: UInt8[Array, "h w 3"] | Float[Array, "h w 3"]) -> Float[Array, "t d"]:
+    def embed(self, image: UInt8[AnyArray, "h w 3"] | Float[AnyArray, "h w 3"]) -> Float[Array, "t d"]:
         """Patches with their positions, before the first block, in the compute dtype."""
         p, (height, width) = self.config.patch, image.shape[:2]
         if height % p or width % p:
             raise ValueError(f"image is {height} x {width}, which patches of {p} pixels do not divide")
         grid = (height // p, width // p)
-        x = image.astype(jnp.float32) / 127.5 - 1 if image.dtype == jnp.uint8 else image
+        x = jnp.asarray(image)
+        x = x.astype(jnp.float32) / 127.5 - 1 if x.dtype == jnp.uint8 else x
         x = x.reshape(grid[0], p, grid[1], p, 3).transpose(0, 2, 1, 3, 4).reshape(grid[0] * grid[1], p * p * 3)
         x = self.patch_embed(x.astype(compute_dtype(self.config)))
         x = x + self.positions(grid).astype(x.dtype)

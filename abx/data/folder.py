@@ -1,0 +1,122 @@
+"""A folder of picture files, and of folders of them."""
+
+import os
+import stat
+from collections import deque
+
+import numpy as np
+
+from abx.data.images import MAX_BYTES, BadImage, decode, looks_like_picture
+from abx.data.sources import BadRecord, Names, printable
+from abx.types import Sample
+
+SUFFIXES = frozenset(
+    b".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
+    b" .avif .heic .heif .jp2 .j2k .jxl .svg .psd .ico .tga .raw .cr2 .nef .arw .dng".split()
+)
+"""What is taken for a picture by its name, in lower case. `decode` refuses some: counted, rather than passed over."""
+
+
+class Folder:
+    """A `Source` of all pictures under a folder, sorted by the bytes of their relative paths.
+
+    - A picture is a file with one of `SUFFIXES`, in any case, or without any suffix and with the first bytes of one.
+    - What is hidden (a leading dot, so macOS's `._` files too) is left out, with all that is under it.
+    - Symbolic links are followed. A folder is read once, however many links lead to it, and its real place comes first.
+    - Left out and listed in `problems`: broken links, what is no regular file (pipes, folders named x.jpg), folders that
+      may not be read or are links to one already read.
+    - If every picture lies exactly one folder down, in two folders or more, the folder is its class.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Raises: OSError, if the folder cannot be listed."""
+        self.root = os.path.abspath(path)
+        found, problems = _walk(os.fsencode(self.root))
+        found.sort()
+        self._names = Names(found)
+        parents = [name.split(b"/") for name in found]
+        names = sorted({parts[0] for parts in parents if len(parts) == 2})
+        self.classes: tuple[str, ...] = ()
+        self._labels = None
+        if len(names) >= 2 and all(len(parts) == 2 for parts in parents):
+            index = {name: i for i, name in enumerate(names)}
+            self.classes = tuple(printable(os.fsdecode(name)) for name in names)
+            self._labels = np.array([index[parts[0]] for parts in parents], np.int32)
+        self.problems = tuple((self._printable(name), reason) for name, reason in sorted(problems))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, i: int) -> Sample:
+        path = os.path.join(os.fsencode(self.root), self._names[i])
+        try:
+            return Sample(decode(_read(path)), -1 if self._labels is None else int(self._labels[i]))
+        except OSError as error:
+            raise BadRecord(f"cannot be read: {error.strerror or error}") from error
+        except BadImage as bad:
+            raise BadRecord(str(bad)) from bad
+
+    def name(self, i: int) -> str:
+        return self._printable(self._names[i])
+
+    def _printable(self, name: bytes) -> str:
+        return printable(os.path.join(self.root, os.fsdecode(name)))
+
+
+def _read(path: bytes) -> bytes:
+    """The bytes of a regular file; it may have become something else since it was listed."""
+    # O_NONBLOCK: to open a pipe that nobody writes to would wait forever.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise BadRecord("not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise BadRecord(f"{status.st_size} bytes, more than any picture we read has")
+        return file.read()
+
+
+def _walk(root: bytes) -> tuple[list[bytes], list[tuple[bytes, str]]]:
+    """Relative paths of the pictures under a folder, and (relative path, reason) of what was left out."""
+    found: list[bytes] = []
+    problems: list[tuple[bytes, str]] = []
+    visited: set[tuple[int, int]] = set()
+    waiting = deque([b""])
+    links: deque[bytes] = deque()
+    # Links wait until all real folders are read, so that what a folder is called does not depend on where links lie.
+    while waiting or links:
+        folder = waiting.popleft() if waiting else links.popleft()
+        try:
+            status = os.stat(os.path.join(root, folder))
+            if (status.st_dev, status.st_ino) in visited:
+                problems.append((folder, "a link to a folder that is read already"))
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(os.path.join(root, folder)) as entries:
+                listed = sorted((e for e in entries if not e.name.startswith(b".")), key=lambda e: e.name)
+        except OSError as error:
+            if not folder:
+                raise
+            problems.append((folder, f"cannot be listed: {error.strerror or error}"))
+            continue
+        for entry in listed:
+            name = os.path.join(folder, entry.name)
+            named_picture = os.path.splitext(entry.name)[1].lower() in SUFFIXES
+            try:
+                if entry.is_dir() and not named_picture:
+                    (links if entry.is_symlink() else waiting).append(name)
+                elif entry.is_file():
+                    if named_picture or (b"." not in entry.name and _sniff(entry.path)):
+                        found.append(name)
+                elif entry.is_dir():
+                    problems.append((name, "a folder, though its name is that of a picture"))
+                elif named_picture or entry.is_symlink():
+                    broken = entry.is_symlink() and not os.path.exists(entry.path)
+                    problems.append((name, "a broken link" if broken else "not a regular file"))
+            except OSError as error:  # a loop of links, or a file that went away or may not be opened
+                problems.append((name, f"cannot be read: {error.strerror or error}"))
+    return found, problems
+
+
+def _sniff(path: bytes) -> bool:
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        return looks_like_picture(file.read(16))

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
 from abx import parallel
+from abx.types import AnyArray
 
 
 @dataclass(frozen=True)
 class Photometric:
-    """Colour jitter, greyscale, blur and flip: SLIP's set for a ViT (METHODS §1.3).
+    """Colour jitter, greyscale, blur and flip: SLIP's set for a ViT.
 
     The jitter's four operations come in one order (brightness, contrast, saturation, hue) where torchvision draws an
     order: under vmap drawing it would run all orders.
@@ -23,13 +24,13 @@ class Photometric:
     jitter: float = 0.8
     """Probability of the colour jitter."""
     brightness: float = 0.4
-    """Factor drawn from [1 - x, 1 + x]."""
+    """Jitter of brightness: a factor drawn from [1 - x, 1 + x]."""
     contrast: float = 0.4
-    """Factor drawn from [1 - x, 1 + x]."""
+    """Jitter of contrast: a factor drawn from [1 - x, 1 + x]."""
     saturation: float = 0.4
-    """Factor drawn from [1 - x, 1 + x]."""
+    """Jitter of saturation: a factor drawn from [1 - x, 1 + x]."""
     hue: float = 0.1
-    """Shift drawn from [-x, x] of the colour circle."""
+    """Jitter of hue: a shift drawn from [-x, x], where 1 is once round the colour circle."""
     grey: float = 0.2
     """Probability of greyscale."""
     blur: float = 0.5
@@ -44,14 +45,14 @@ class Photometric:
         found = []
         for name in ("jitter", "grey", "blur", "flip"):
             if not 0 <= getattr(self, name) <= 1:
-                found.append(f"photometric.{name} is a probability, not {getattr(self, name)}")
+                found.append(f"photometric.{name} must be a probability, in [0, 1], not {getattr(self, name)}")
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) <= 1:
                 found.append(f"photometric.{name} must be in [0, 1], not {getattr(self, name)}")
         if not 0 <= self.hue <= 0.5:
             found.append(f"photometric.hue must be in [0, 0.5], not {self.hue}")
         if not 0 < self.sigma[0] <= self.sigma[1]:
-            found.append(f"photometric.sigma must be 0 < low <= high, not {self.sigma}")
+            found.append(f"photometric.sigma must be 0 < low <= high, not {self.sigma[0]} {self.sigma[1]}")
         return found
 
     def colour(self, image: Float[Array, "h w 3"], key: PRNGKeyArray) -> Float[Array, "h w 3"]:
@@ -74,12 +75,12 @@ class Photometric:
         return 2 * jnp.where(flipped, x[:, ::-1], x) - 1, flipped
 
     def batch(
-        self, images: UInt8[Array, "b n h w 3"], key: PRNGKeyArray, *, axis: str | None = None
+        self, images: UInt8[AnyArray, "b n h w 3"], key: PRNGKeyArray, *, axis: str | None = None
     ) -> tuple[Float[Array, "b n h w 3"], Bool[Array, "b n"]]:
         """Every view of a batch, each its own way, the same way however many devices share the batch."""
         b, n = images.shape[:2]
         keys = jax.vmap(lambda row: jax.random.split(row, n))(parallel.row_keys(key, b, axis))
-        return jax.vmap(jax.vmap(self))(images, keys)
+        return jax.vmap(jax.vmap(self))(jnp.asarray(images), keys)
 
     def _jitter(self, image: Float[Array, "h w 3"], key: PRNGKeyArray) -> Float[Array, "h w 3"]:
         b, c, s, h = jax.random.uniform(jax.random.fold_in(key, 1), (4,), minval=-1, maxval=1)

@@ -2,8 +2,12 @@
 
 import logging
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -15,64 +19,217 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 logging.getLogger("absl").setLevel(logging.ERROR)
 
 
-class Checkpoints:
-    """The folder `checkpoints/` of a run: one sub-folder per step.
+class CheckpointError(Exception):
+    """A checkpoint cannot be written or read; one sentence with the folder and the reason."""
 
-    A save that was cut off leaves a temporary folder that is ignored and later overwritten.
+
+@dataclass
+class Keep(policy.PreservationPolicy):
+    """Which checkpoints stay: the newest few, and the one with the highest score.
+
+    Our own and not Orbax's `BestN`, for which a NaN is the best score there is, a checkpoint without one is never
+    deleted, and scores are forgotten when the program ends.
     """
 
-    def __init__(self, folder: Path, keep: int = 2, keep_best: bool = True):
-        """`keep`: how many of the newest to keep; `keep_best`: and the one with the highest score."""
-        policies: list[policy.PreservationPolicy] = [policy.LatestN(keep)]
-        if keep_best:
-            best = policy.BestN(get_metric_fn=lambda metrics: float(metrics["score"]), reverse=False, n=1)
-            policies.append(best)
-        self.manager = ocp.CheckpointManager(
-            folder.resolve(),  # Orbax rejects relative paths
-            item_names=("state", "meta"),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy.AnyPreservationPolicy(policies), enable_async_checkpointing=True
-            ),
+    newest: int
+    best: bool
+    scores: dict[int, float] = field(default_factory=dict)
+    """Of the checkpoints that have one; finite."""
+
+    def best_of(self, steps: Sequence[int]) -> int | None:
+        """The later of equals."""
+        scored = [s for s in steps if s in self.scores]
+        return max(scored, key=lambda s: (self.scores[s], s)) if scored else None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = [int(c.step) for c in checkpoints]  # ascending
+        kept = {*steps[-self.newest :], self.best_of(steps) if self.best else None}
+        return [s in kept for s in steps]
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run: one sub-folder per step, and beside the state a little `meta` in JSON.
+
+    A save that was cut off leaves a temporary folder, which is ignored, and removed at the next start.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2, keep_best: bool = True, *, read_only: bool = False):
+        """`keep`: how many of the newest to keep; `keep_best`: and the one with the highest score.
+
+        `read_only`: for a look at a run that may be going on; nothing in the folder is made, moved or removed.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise CheckpointError(f"{folder} cannot hold checkpoints: it is a file")
+        self.folder, self.read_only, self.keep = folder, read_only, Keep(keep, keep_best)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self.keep,
+            enable_async_checkpointing=True,
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
         )
+        handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+        try:
+            # Orbax rejects relative paths
+            self.manager = ocp.CheckpointManager(folder.resolve(), item_handlers=handlers, options=options)
+        except OSError as wrong:
+            raise CheckpointError(f"{folder} cannot hold checkpoints ({_short(wrong)})") from wrong
+        for step in self.manager.all_steps():
+            with suppress(Exception):  # a broken one has no score; what is wrong with it is said when it is wanted
+                score = self._meta(step)["score"]
+                if score is not None:
+                    self.keep.scores[step] = score
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that were finished, ascending."""
+        return [int(s) for s in self.manager.all_steps()]
 
     def latest(self) -> int | None:
-        """Step of the newest complete checkpoint."""
-        step = self.manager.latest_step()
-        return None if step is None else int(step)
+        """Step of the newest."""
+        return max(self.steps(), default=None)
 
     def best(self) -> int | None:
-        """Step of the checkpoint with the highest score, among those that have one."""
-        scored = {s: self.manager.metrics(s) for s in self.manager.all_steps()}
-        finite = {s: m["score"] for s, m in scored.items() if m and math.isfinite(m["score"])}
-        return max(finite, key=lambda s: finite[s]) if finite else None
+        """Step of the one with the highest score, among those that have one."""
+        return self.keep.best_of(self.steps())
 
     def save(self, step: int, state: Any, meta: Mapping[str, Any], score: float | None = None) -> None:
         """Start saving; returns as soon as the arrays are safe to be donated. `score`: higher is better, for keep-best.
 
-        Every save carries a number, or Orbax would keep it for ever; no score and NaN count as minus infinity, or a
-        NaN would win.
+        A step that is there already is left as it is. Raises: CheckpointError, also for the save before this one.
         """
-        value = score if score is not None and math.isfinite(score) else -math.inf
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(dict(meta)))
-        if step in self.manager.all_steps():
+        if step in self.steps():
             return
-        if not self.manager.save(step, args=args, metrics={"score": value}, force=True):
-            raise RuntimeError(f"the checkpoint of step {step} was not saved: {self.manager.directory} has a newer one")
+        if score is not None and math.isfinite(score):
+            self.keep.scores[step] = score
+        content = {"score": self.keep.scores.get(step), "meta": dict(meta)}
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(content))
+        with self._writing():
+            self.manager.save(step, args=args, force=True)
 
     def restore(self, step: int, like: Any, sharding: NamedSharding) -> tuple[Any, dict[str, Any]]:
         """The state and meta of a step. `like`: any state of the right shapes, abstract ones included.
 
         Shardings are ours, never the saved ones: a template without them restores onto the old machine's devices.
+        Raises: CheckpointError when it is not whole, or holds arrays of other names, shapes or types than `like`.
         """
+        self.wait()
+        where = self.folder / str(step)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
-        restored = self.manager.restore(step, args=args)
-        return restored["state"], restored["meta"]
+        try:
+            saved = self.manager.item_metadata(step)["state"].tree
+            found = _differences(_leaves(saved), _leaves(like))
+            if not found:
+                args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+                state, meta = self.manager.restore(step, args=args)["state"], self._meta(step)["meta"]
+        except Exception as wrong:  # Orbax raises some twenty kinds for a file that is missing or short
+            _hush()
+            raise CheckpointError(f"{where} is not whole ({_short(wrong)})") from wrong
+        if found:
+            raise CheckpointError(f"{where} is of another model: {found}")
+        return state, meta
+
+    def restore_newest(self, like: Any, sharding: NamedSharding) -> tuple[Any, dict[str, Any]] | None:
+        """The state and meta of the newest checkpoint that can be read; None when there is no checkpoint at all.
+
+        Newer ones that cannot be read are put aside as `broken-STEP`, with a sentence on stderr.
+        Raises: CheckpointError when none can be read.
+        """
+        failed: dict[int, CheckpointError] = {}
+        for step in reversed(self.steps()):
+            try:
+                found = self.restore(step, like, sharding)
+            except CheckpointError as wrong:
+                failed[step] = wrong
+                continue
+            for broken, why in failed.items():
+                print(f"{why}; going on from step {step}", file=sys.stderr, flush=True)
+                self._put_aside(broken)
+            return found
+        if failed:
+            raise next(iter(failed.values()))
+        return None
+
+    def _put_aside(self, step: int) -> None:
+        """Out of the way of the next save of this step, but not thrown away: the fault may be the disk's."""
+        if self.read_only or jax.process_index() != 0:
+            return
+        for i in range(1000):
+            aside = self.folder / (f"broken-{step}" if i == 0 else f"broken-{step}.{i}")
+            if not aside.exists():
+                (self.folder / str(step)).rename(aside)
+                break
+        self.keep.scores.pop(step, None)
+        self.manager.reload()
+
+    def _meta(self, step: int) -> dict[str, Any]:
+        return self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as wrong:
+            raise CheckpointError(f"a checkpoint could not be written to {self.folder} ({_short(wrong)})") from wrong
 
     def wait(self) -> None:
-        """Until everything started is on disk."""
-        self.manager.wait_until_finished()
+        """Until everything started is on disk. Raises: CheckpointError."""
+        with self._writing():
+            self.manager.wait_until_finished()
 
     def close(self) -> None:
-        self.wait()
-        self.manager.close()
+        with self._writing():
+            self.manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Waits for the save under way, whatever happened. A failure of it does not hide the error that came first."""
+        try:
+            self.close()
+        except CheckpointError as also:
+            if error is None or error is also:
+                raise
+            print(f"error: {also}", file=sys.stderr, flush=True)
+
+
+def _leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each array by its dotted path: the same for a state and for what Orbax says of a saved one."""
+    piece = lambda key: str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key))))
+    return {
+        ".".join(map(piece, path)): (tuple(leaf.shape), str(leaf.dtype))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What the first of the differing arrays is; empty when there is none."""
+    names = [n for n in sorted(saved.keys() | wanted.keys()) if saved.get(n) != wanted.get(n)]
+    if not names:
+        return ""
+    say = lambda found: f"{found[1]}{list(found[0])}" if found else "absent"
+    first = f"{names[0]} is {say(saved.get(names[0]))} there and {say(wanted.get(names[0]))} here"
+    return first + (f", and {len(names) - 1} more differ" if len(names) > 1 else "")
+
+
+def _short(wrong: Exception) -> str:
+    """The beginning of a message, which may be pages."""
+    line = (str(wrong).strip().splitlines() or [""])[0].partition(" See full TensorStore details")[0]
+    return f"{type(wrong).__name__}: {line[:160]}"
+
+
+def _hush() -> None:
+    """After a failed restore Orbax's other reads go on and fail too, each with a traceback on a thread of its own."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    before = sys.unraisablehook
+    if getattr(before, "hushed", False):
+        return
+
+    def hook(what: "sys.UnraisableHookArgs") -> None:
+        if not str(what.exc_value).startswith(("Event loop is closed", "Encountered error while reading array")):
+            before(what)
+
+    hook.hushed = True  # type: ignore[attr-defined]
+    sys.unraisablehook = hook

@@ -1,50 +1,73 @@
 """The console script `abx`: verbs over runs."""
 
 import json
+import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import tyro
+
+import abx
+
+if TYPE_CHECKING:
+    from abx.experiment.config import Recipe
 
 
 @dataclass(frozen=True)
 class Report:
-    """Is a run learning? Its figures in plain words, from metrics.jsonl; needs no device."""
+    """Is a run learning? Its figures in plain words, from metrics.jsonl; also while it trains. Needs no device."""
 
-    run: tyro.conf.Positional[Path]
-    """Folder of the run, e.g. runs/ab_simclr-smoke."""
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of a run, e.g. runs/ab_simclr-smoke."""
     json: bool = False
-    """One JSON object on the last line: {"healthy": true, "step": 400, "metrics": {...}}."""
+    """Also print one JSON object, on the last line: {"healthy": true, "step": 400, "metrics": {...}}, the newest value
+    of each metric."""
 
 
 @dataclass(frozen=True)
-class ValueMapVerb:
-    """Draw the value map of a picture: what moving to each box is worth, for the annotations worth most."""
+class ValueMap:
+    """Draw the value map of a picture: what moving to each box is worth, for the four annotations worth most."""
 
-    run: tyro.conf.Positional[Path]
-    """Folder of an AB run."""
-    image: tyro.conf.Positional[Path]
-    """The picture."""
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of an AB run, e.g. runs/ab_simclr-smoke; its newest checkpoint is used."""
+    image: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IMAGE")]
+    """The picture: JPEG, PNG or whatever else Pillow reads."""
     out: Path = Path("value_map.png")
-    """Where to write the PNG."""
+    """PNG file to write."""
     box: tuple[float, float, float, float] = (0.25, 0.25, 0.75, 0.75)
-    """The view to stand in, y0 x0 y1 x1 in [0, 1] of the picture."""
-    network: str = "online"
-    """online or target."""
+    """The view to look from: y0 x0 y1 x1, in [0, 1] of the picture's height and width, from the top left."""
+    network: Literal["online", "target"] = "online"
+    """Which network answers: the trained one, or its moving average."""
 
 
-Verb = (
-    Annotated[Report, tyro.conf.subcommand("report")] | Annotated[ValueMapVerb, tyro.conf.subcommand("value-map")]
-)
+Verb = Annotated[Report, tyro.conf.subcommand("report")] | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
+
+ABOUT = """Annotation bootstrapping: look at runs.
+
+Runs are made by recipes, e.g. python recipes/ab_simclr.py; see recipes/*.py.
+
+Examples:
+  abx report runs/ab_simclr-smoke
+  abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
+  abx --version"""
 
 
-def main() -> None:
-    verb = tyro.cli(Verb, prog="abx", description="Annotation bootstrapping: look at runs. Training: recipes/*.py.")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Exits with 2 and one sentence when something cannot be."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if args == ["--version"]:
+        print(f"abx {abx.__version__}")
+        return
+    verb: Report | ValueMap = tyro.cli(Verb, args=args or ["--help"], prog="abx", description=ABOUT)
     if not verb.run.is_dir():
-        sys.exit(_fail(f"there is no run folder {verb.run}"))
-    report(verb) if isinstance(verb, Report) else value_map(verb)
+        _fail(f"{verb.run} is {'a file, not a run folder' if verb.run.exists() else 'not there'}")
+    if isinstance(verb, Report):
+        report(verb)
+    else:
+        value_map(verb)
 
 
 def report(verb: Report) -> None:
@@ -52,18 +75,26 @@ def report(verb: Report) -> None:
     from abx.experiment.folder import facts, verdict
     from abx.log import read_metrics
 
+    _recipe(verb.run)
     rows = read_metrics(verb.run / "metrics.jsonl")
     if not rows:
-        sys.exit(_fail(f"{verb.run} holds no metrics.jsonl with anything in it"))
+        _fail(f"{verb.run} has no figures yet: its metrics.jsonl is missing or empty")
     print(verdict(verb.run))
     if verb.json:
         last: dict[str, float] = {}
         for row in rows:
             last |= row
-        print(json.dumps({"healthy": healthy(rows, facts(verb.run)), "step": last.pop("step"), "metrics": last}))
+        step = int(last.pop("step"))
+        metrics = {k: v if math.isfinite(v) else None for k, v in last.items()}
+        print(json.dumps({"healthy": healthy(rows, facts(verb.run)), "step": step, "metrics": metrics}))
 
 
-def value_map(verb: ValueMapVerb) -> None:
+def value_map(verb: ValueMap) -> None:
+    y0, x0, y1, x1 = verb.box
+    if not (0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1):
+        _fail(f"--box must be y0 x0 y1 x1 with 0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1, not {y0} {x0} {y1} {x1}")
+    recipe = _recipe(verb.run)
+
     from abx.data.images import BadImage, decode
     from abx.data.sources import SpecError
     from abx.data.streams import open_sources
@@ -72,26 +103,41 @@ def value_map(verb: ValueMapVerb) -> None:
     from abx.experiment.run import draw_map
     from abx.methods.ab import AB
 
-    if verb.network not in ("online", "target"):
-        sys.exit(_fail(f"--network must be online or target, not {verb.network}"))
-    y0, x0, y1, x1 = verb.box
-    if not (0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1):
-        sys.exit(_fail(f"--box must be 0 <= y0 < y1 <= 1 and the same for x, not {verb.box}"))
+    method = recipe.method
+    if not isinstance(method, AB):
+        _fail(f"{verb.run} is a run of {type(method).__name__}, which has no value function; give the folder of an AB run")
     try:
         picture = decode(verb.image.read_bytes())
-        recipe, state = load(verb.run)
-        if not isinstance(recipe.method, AB):
-            sys.exit(_fail(f"{verb.run} is a run of {type(recipe.method).__name__}, which has no value function"))
-        monitor = Monitor.open(recipe, open_sources(recipe.data.specs()))
-    except (BadImage, OSError) as wrong:
-        sys.exit(_fail(f"{verb.image} cannot be read: {wrong}"))
+    except BadImage as wrong:
+        _fail(f"{verb.image} is not a picture that can be read: {wrong}")
+    except OSError as wrong:
+        _fail(f"{verb.image} cannot be read: {wrong.strerror}")
+    try:
+        _, state = load(verb.run)
+        # One picture each, as no probe is asked for.
+        recipe = replace(recipe, eval=replace(recipe.eval, train_images=1, test_images=1))
+        batch = Monitor.open(recipe, open_sources(recipe.data.specs())).batch(0).batch
     except SpecError as wrong:
-        sys.exit(_fail(str(wrong)))
+        _fail(str(wrong))
     model = state.model if verb.network == "online" else state.target
-    draw_map(verb.out, recipe.method, model, state.carry, picture, verb.box, monitor.batch(0).batch)
+    try:
+        draw_map(verb.out, method, model, state.carry, picture, verb.box, batch)
+    except OSError as wrong:
+        _fail(f"--out {verb.out} cannot be written: {wrong.strerror or wrong}")
     print(f"written: {verb.out}")
 
 
-def _fail(sentence: str) -> int:
+def _recipe(run: Path) -> "Recipe":
+    from abx.experiment.folder import recipe_of
+
+    try:
+        return recipe_of(run)
+    except FileNotFoundError:
+        _fail(f"{run} is not the folder of a run: it has no config.json")
+    except (OSError, ValueError, KeyError, AssertionError) as wrong:
+        _fail(f"{run / 'config.json'} is not a configuration that this version of abx reads: {wrong}")
+
+
+def _fail(sentence: str) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)
-    return 2
+    raise SystemExit(2)

@@ -3,9 +3,9 @@
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jax.sharding import Mesh
@@ -19,6 +19,7 @@ from abx.train import Step, TrainState
 Evaluate = Callable[[TrainState], dict[str, float]]
 
 
+@runtime_checkable
 class Watch(Protocol):
     """Looks at every batch on the host before it is used; what it returns is logged with the metrics."""
 
@@ -44,7 +45,7 @@ class Pace:
 def fit(
     step_fn: Step,
     state: TrainState,
-    open_stream: Callable[[int], Any],
+    open_stream: Callable[[int], AbstractContextManager[Iterator[Loaded]]],
     *,
     mesh: Mesh,
     pace: Pace,
@@ -54,45 +55,68 @@ def fit(
     watch: Watch | None = None,
     meta: Callable[[], Mapping[str, Any]] = dict,
     score: str = "eval/knn_top1",
-) -> tuple[TrainState, bool]:
-    """Train from `state.step` to `pace.steps`; returns the last state and whether the run is complete.
+) -> tuple[TrainState, int]:
+    """Train from `state.step` to `pace.steps`; returns the last state, and the signal that cut the run short or 0.
 
     Args:
         step_fn: as `train.make_step` makes it; donates its state.
         open_stream: step -> context manager of an iterator of `Loaded`, beginning with the batch of that step.
-        evaluate: figures of a state, asked before the first step, every `pace.eval` and after the last.
+        log: opened at the state's step.
+        evaluate: figures of a state, asked before the first step, every `pace.eval` and after the last. Some of their
+            names begin with eval/, by which a run that goes on knows that they are there.
         watch: sees each batch on the host, e.g. to count rejected records.
         meta: asked at each save for what is kept beside the state.
         score: the metric by which the best checkpoint is kept; higher is better.
 
-    SIGINT and SIGTERM finish the step that is running, save and return; a second SIGINT interrupts at once.
+    SIGINT and SIGTERM finish the step that is running, save and return; an evaluation is broken off, and made up for
+    when the run goes on. A second SIGINT interrupts at once. A program should then end with 128 + the signal's number
+    (130, 143): to a shell and to a cluster that is "not complete, start it again", which 0 is not.
+
+    What it started to save is on disk when it returns; after an error, that is the caller's to wait for.
     """
     start = int(state.step)
     line, clock = ProgressLine(pace.steps, start), Clock(pace.views_per_step)
-    scores: dict[str, float] = {}
+    scores: dict[int, float] = {}
+    unseen = False  # whether the last look at the state was broken off
 
     def assess(state: TrainState, step: int) -> None:
+        nonlocal unseen
         if evaluate is None or not pace.eval:
             return
+        try:
+            with clock.stopped(), stop.at_once():
+                found = evaluate(state)
+        except Stopped:
+            unseen = True
+            return
+        log.write(step, found)
         scores.clear()
-        scores.update(evaluate(state))
-        log.write(step, scores)
-        shown = [k for k in ("eval/knn_top1", "eval/attentive_top1", "value/accuracy", "value/explained") if k in scores]
-        line.say(f"step {step}: " + "  ".join(f"{k} {scores[k]:.3f}" for k in shown))
+        if score in found:
+            scores[step] = found[score]
+        shown = [k for k in ("eval/knn_top1", "eval/attentive_top1", "value/accuracy", "value/explained") if k in found]
+        line.say(f"step {step}: " + "  ".join(f"{k} {found[k]:.3f}" for k in shown))
 
     def save(state: TrainState, step: int) -> None:
         if checkpoints is not None:
-            checkpoints.save(step, state, meta(), scores.get(score))
+            with clock.stopped():
+                log.sync()
+                checkpoints.save(step, state, meta(), scores.get(step))
 
     try:
-        with stop_on_signal() as stopped, open_stream(start) as batches:
-            if start == 0:
-                assess(state, 0)
+        with stop_on_signal() as stop, open_stream(start) as batches:
+            seen = any(name.startswith("eval/") for name in log.last)
+            if (pace.due(pace.eval, start) or start == pace.steps) and not seen:
+                assess(state, start)
             clock.restart()
             step = start
-            while step < pace.steps and not stopped():
+            while step < pace.steps and not stop.signal:
                 with clock.waiting():
-                    loaded = next(batches)
+                    try:
+                        loaded = next(batches)
+                    except Exception:
+                        if not stop.signal:
+                            raise
+                        break  # shells and clusters signal the whole group, and the workers were the first to go
                 if watch is not None:
                     watch(step, loaded)
                 batch = parallel.place(loaded.batch, parallel.batched(mesh))
@@ -109,21 +133,25 @@ def fit(
                     log.write(step, row)
                     line.update(step, row)
                     clock.restart()
+                elif step == start + 1:  # speed is that of the steps after the one that was compiled
+                    jax.block_until_ready(state.step)
+                    clock.restart()
+                if step == start + 1:
+                    line.compiled(step)
                 if pace.due(pace.eval, step) or last:
-                    with clock.stopped():
-                        assess(state, step)
-                if pace.due(pace.save, step) or last:
-                    with clock.stopped():
-                        save(state, step)
-                        scores.clear()
-            if step < pace.steps:
-                save(state, step)
-                line.say(f"stopped at step {step} and saved; the same command goes on from here")
+                    assess(state, step)
+                if pace.due(pace.save, step):
+                    save(state, step)
+            save(state, step)  # does nothing where the step is there
+            if checkpoints is not None:
+                checkpoints.wait()
+            cut = stop.signal if step < pace.steps or unseen else 0
+            if cut:
+                what = "saved; the same command goes on from here" if checkpoints else "not saved"
+                line.say(f"stopped at step {step} by {signal.Signals(cut).name}, {what}")
     finally:
         line.close()
-        if checkpoints is not None:
-            checkpoints.wait()
-    return state, step == pace.steps
+    return state, cut
 
 
 class Clock:
@@ -158,22 +186,49 @@ class Clock:
         }
 
 
-@contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """While inside, SIGINT and SIGTERM set a flag instead of raising; a second SIGINT raises."""
-    seen: list[int] = []
+class Stopped(BaseException):
+    """A signal came where it need not wait. Not an Exception: what is looked at may catch those."""
 
-    def note(number: int, frame: Any) -> None:
-        if number == signal.SIGINT and signal.SIGINT in seen:
+
+@dataclass
+class Stop:
+    """What signals have asked for."""
+
+    signal: int = 0
+    """The first that came."""
+    interrupts: int = 0
+    breaking: bool = False
+
+    def note(self, number: int, frame: Any) -> None:
+        self.signal = self.signal or number
+        self.interrupts += number == signal.SIGINT
+        if self.interrupts > 1:
             raise KeyboardInterrupt
-        seen.append(number)
+        if self.breaking:
+            raise Stopped
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, and if one came before, a signal raises `Stopped`."""
+        if self.signal:
+            raise Stopped
+        self.breaking = True
+        try:
+            yield
+        finally:
+            self.breaking = False
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stop]:
+    """While inside, SIGINT and SIGTERM are noted instead of ending the program; a second SIGINT interrupts."""
+    stop = Stop()
     try:
-        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+        before = {s: signal.signal(s, stop.note) for s in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread, as in some notebooks: then signals are the caller's
         before = {}
     try:
-        yield lambda: bool(seen)
+        yield stop
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)

@@ -2,54 +2,76 @@
 
 import json
 import math
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-Row = dict[str, float]
+Row = dict[str, float | int]
+"""One line of `metrics.jsonl`; the step is an int."""
 
 
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, always with `step`. What is not finite is written as null."""
 
     def __init__(self, path: Path, step: int = 0):
-        """Opens for appending; lines after `step`, and a line that a kill cut off, are dropped: they will come again."""
-        self.path = path
-        kept = [row for row in read_metrics(path) if row["step"] <= step] if step else []
-        text = "".join(_line(row) for row in kept)
-        # Written beside and moved, so that a kill in between leaves the old file or the new one.
-        beside = path.with_suffix(".tmp")
-        beside.write_text(text)
-        beside.replace(path)
+        """Opens for appending. Lines after `step`, and one that a kill cut off, are dropped: they will come again."""
+        kept = [row for row in read_lines(path) if row.get("step", math.inf) <= step] if step else []
+        write_lines(path, kept)
+        self.last = {name for row in kept if row["step"] == step for name in row}
+        """Names of the figures of `step` that were there."""
         self.file = path.open("a")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.file.write(_line({"step": step, **metrics}))
+        self.file.write(json.dumps(_nulls({"step": step, **metrics})) + "\n")
         self.file.flush()
+
+    def sync(self) -> None:
+        """Until what was written is on disk: before a checkpoint, that would otherwise outlive its metrics."""
+        os.fsync(self.file.fileno())
 
     def close(self) -> None:
         self.file.close()
 
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
 
 def read_metrics(path: Path) -> list[Row]:
-    """The lines of a `metrics.jsonl`, in order; null becomes NaN, an incomplete line is left out."""
+    """The lines of a `metrics.jsonl`, in order; null becomes NaN, what is not a whole line with a step is left out."""
+    return [{k: math.nan if v is None else v for k, v in row.items()} for row in read_lines(path) if "step" in row]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; empty when there is no file. Lines that are not whole are left out."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
-        rows.append({k: math.nan if v is None else v for k, v in row.items()})
+        if isinstance(row, dict):
+            rows.append(row)
     return rows
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}) + "\n"
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A file of JSON lines. Written beside and moved, so that a kill in between leaves the old file or the new one."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    beside.replace(path)
+
+
+def _nulls(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v if math.isfinite(v) else None for k, v in row.items()}
 
 
 class ProgressLine:
@@ -63,6 +85,10 @@ class ProgressLine:
             self.bar = Progress(*columns, console=Console(soft_wrap=True))
             self.task = self.bar.add_task("compiling the step", total=steps, completed=start)
             self.bar.start()
+
+    def compiled(self, step: int) -> None:
+        """The step was compiled and made; the time that is left is told by those after it."""
+        self.first, self.began = step, time.monotonic()
 
     def update(self, step: int, row: Mapping[str, float]) -> None:
         """Show a step's figures."""

@@ -13,16 +13,16 @@ from abx.nn.layers import Linear
 
 @dataclass(frozen=True)
 class AdamW:
-    """The paper's optimiser (METHODS §1.10)."""
+    """AdamW; the learning rate rises linearly, then falls along a half cosine."""
 
     lr: float = 1e-3
     """Peak learning rate."""
     lr_end: float = 0.0
     """Learning rate at the last step."""
     warmup: float = 0.05
-    """Linear warm-up, as a share of the run."""
+    """Length of the linear warm-up, as a share of the run."""
     weight_decay: float = 0.04
-    """Weight decay at the first step, multiplied by the learning rate (as in torch); kernels only."""
+    """Weight decay at the first step, on the weights of linear layers only; multiplied by the learning rate (torch's)."""
     weight_decay_end: float = 0.4
     """Weight decay at the last step; a half cosine in between."""
     beta1: float = 0.9
@@ -70,12 +70,13 @@ class AdamW:
 
 @dataclass(frozen=True)
 class EMA:
-    """Step of the target network towards the online one."""
+    """The target network: a moving average of the trained (online) one. It makes the value's targets."""
 
     tau: float = 0.004
-    """Step at the start (paper: 0.004, what others call momentum 0.996). 1 = the ablation "no target network"."""
+    """Step of the target network towards the trained one, at the start (paper: 0.004, what others call momentum 0.996).
+    1 = the ablation "no target network"."""
     cosine: bool = True
-    """Shrink tau to 0 along a half cosine (AB over SimCLR and DINO) or keep it (AB over CLIP)."""
+    """Shrink tau to 0 along a half cosine (the paper's AB over SimCLR and DINO) or keep it (its AB over CLIP)."""
 
     def problems(self) -> list[str]:
         """What is wrong with these numbers, each with the field to change."""

@@ -34,7 +34,7 @@ class Sample(NamedTuple):
     """Class of the whole picture; -1 when there is none."""
     captions: tuple[str, ...] = ()
     objects: Objects | None = None
-    count: int = -1
+    count: int = -1  # type: ignore[assignment]  # hides tuple.count
     """Number of objects; -1 when unknown."""
     distance: float = float("nan")
     """Distance of the closest object, in the source's own unit; NaN when unknown."""

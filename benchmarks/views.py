@@ -17,7 +17,7 @@ is JSON.
 import json
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -28,9 +28,11 @@ from jaxtyping import Array, Float
 
 from abx import boxes, train
 from abx.analysis.cost import ab_flops
+from abx.experiment.cli import fail
 from abx.methods import AB, SimCLR
 from abx.nn import ActionDecoder, DecoderConfig, ViTConfig
 from abx.nn.flops import decoder_flops
+from abx.nn.layers import Remat
 from abx.optim import EMA, AdamW
 from abx.types import ABBatch, Views
 
@@ -57,10 +59,12 @@ class Bench:
     decoder: DecoderConfig = DecoderConfig(width=96, depth=4, heads=3, mlp=384)
     hidden: int = 256
     """Hidden width of the projection heads."""
-    dtype: str = "auto"
-    """float32, bfloat16 or auto."""
-    remat: str = "none"
-    """What the backward pass keeps: none, dots or full."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Dtype of the activations; auto is float32 on a CPU, bfloat16 elsewhere."""
+    platform: str = ""
+    """cpu, cuda or tpu; empty = what JAX finds."""
+    remat: Remat = "auto"
+    """What the backward pass keeps: none, dots, full, or auto (full on a CPU, none elsewhere)."""
     repeats: int = 5
     """Timed steps after the warm-up; the median counts."""
     naive: bool = True
@@ -146,13 +150,15 @@ def measure(bench: Bench, method: AB[SimCLR], n: int, variant: str) -> dict[str,
 
 
 def main(bench: Bench) -> None:
-    if wrong := [n for n in bench.ns if bench.views % n]:
-        raise SystemExit(f"--views {bench.views} must be a multiple of every n; it is not of {wrong}")
+    if wrong := [n for n in bench.ns if n < 1 or bench.views % n]:
+        fail([f"--views {bench.views} must be a multiple of every n, which it is not of {wrong}"])
     vit = ViTConfig(bench.width, bench.depth, bench.heads, 4 * bench.width, bench.patch, bench.size)
     vit = replace(vit, dtype=bench.dtype, remat=bench.remat)
     method = AB(SimCLR(vit, hidden=bench.hidden), decoder=replace(bench.decoder, remat=bench.remat))
     if problems := method.problems():
-        raise SystemExit("\n".join(problems))
+        fail(problems)
+    if bench.platform:
+        jax.config.update("jax_platforms", bench.platform)
     device = jax.devices()[0].device_kind
     top = bench.peak or PEAK_TFLOPS.get(device, 0.0)
     print(f"{device}, jax {jax.__version__}, {bench.views} value views a step, {bench.size} px, ViT {bench.width} x {bench.depth}")

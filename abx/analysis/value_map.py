@@ -55,7 +55,9 @@ def value_map(
     where = box_grid() if targets is None else targets
     pair = np.stack([np.broadcast_to(source, where.shape), where], 1)
     actions = boxes.relative_boxes(pair)[:, 0, 1]
-    values, rewards = _values(method, model, carry, view, actions, annotated, key if key is not None else jax.random.key(0))
+    values, rewards = _values(
+        method, model, carry, view, actions, annotated, key if key is not None else jax.random.key(0)
+    )
     values, rewards = np.asarray(values), np.asarray(rewards)
     chosen = np.argsort(-values.max(1), kind="stable")[:count]
     return ValueMap(where, values[chosen], rewards[chosen], chosen)

@@ -103,9 +103,7 @@ def _gradients(
     def both(backbone: Any) -> tuple[Array, Array]:
         whole = eqx.tree_at(lambda m: m.base.backbone, model, backbone)
         p = method.predict(whole, target, carry, batch, key)
-        y = losses.value_target(
-            p.reward, target.value.logits(p.target_phi, p.target_psi), method.discount(carry.step)
-        )
+        y = losses.value_target(p.reward, target.value.logits(p.target_phi, p.target_psi), method.discount(carry.step))
         value_loss = losses.value_loss(whole.value.logits(p.phi, p.psi), y)
         return method.reward_weight * p.reward_loss, method.value_weight * value_loss
 

@@ -22,9 +22,9 @@ class Folder:
 
     - A picture is a file with one of `SUFFIXES`, in any case, or without any suffix and with the first bytes of one.
     - What is hidden (a leading dot, so macOS's `._` files too) is left out, with all that is under it.
-    - Symbolic links are followed. A folder is read once, however many links lead to it, and its real place comes first.
-    - Left out and listed in `problems`: broken links, what is no regular file (pipes, folders named x.jpg), folders that
-      may not be read or are links to one already read.
+    - Symbolic links are followed. A folder is read once, however many links lead to it; its real place comes first.
+    - Left out and listed in `problems`: broken links, what is no regular file (pipes, folders named x.jpg), folders
+      that may not be read or are links to one already read.
     - If every picture lies exactly one folder down, in two folders or more, the folder is its class.
     """
 

@@ -211,7 +211,7 @@ _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 class _Tag(NamedTuple):
     number: int
     type: int
-    count: int
+    values: int
     value: int
     """Where the value lies, or the value of a single number that fits."""
     raw: bytes
@@ -221,12 +221,12 @@ def _clean_tiff(data: bytes) -> _Clean:
     """The first page alone, with only the tags that say how its pixels are stored."""
     order, start, tags = _tags(data)
     kept = [tag for tag in tags if tag.number in _TIFF_SINGLE | _TIFF_LISTS]
-    sizes = [tag.count * _TYPE_BYTES.get(tag.type, 1) for tag in kept]
+    sizes = [tag.values * _TYPE_BYTES.get(tag.type, 1) for tag in kept]
     if sum(sizes) > len(data) or any(
         size > 4 and tag.value + size > len(data) for tag, size in zip(kept, sizes, strict=True)
     ):
         raise BadImage("TIFF tags point outside the file")
-    if any(tag.number in _TIFF_SINGLE and tag.count != 1 for tag in kept):
+    if any(tag.number in _TIFF_SINGLE and tag.values != 1 for tag in kept):
         raise BadImage("a TIFF tag has several values where one belongs")
     single = {tag.number: tag.value for tag in kept if tag.number in _TIFF_SINGLE}
     _check_size(single.get(322, 1), single.get(323, 1))  # a tile may be larger than the picture
@@ -260,7 +260,9 @@ def _orientation(exif: bytes) -> int:
     return next((tag.value for tag in tags if tag.number == 0x0112), 1)
 
 
-_FORMATS: tuple[tuple[bytes | tuple[bytes, ...], Callable[[BytesIO], ImageFile.ImageFile], Callable[[bytes], _Clean]], ...]
+_FORMATS: tuple[
+    tuple[bytes | tuple[bytes, ...], Callable[[BytesIO], ImageFile.ImageFile], Callable[[bytes], _Clean]], ...
+]
 _FORMATS = (
     (b"\xff\xd8\xff", JpegImageFile, _clean_jpeg),
     (b"\x89PNG\r\n\x1a\n", PngImageFile, _clean_png),

@@ -4,8 +4,10 @@
 depends on the number of workers, is never saved.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import absl.flags
@@ -26,7 +28,7 @@ class Loaded(NamedTuple):
     """A batch, and for each stream in it what the host wants to know of where it came from."""
 
     batch: Any
-    index: dict[str, Int[np.ndarray, " b"]]
+    records: dict[str, Int[np.ndarray, " b"]]
     """The record that each row was cut from."""
     rejected: dict[str, Int[np.ndarray, " r"]]
     """Records that could not be used. Each was replaced by another, drawn by (seed, step) like everything else."""
@@ -36,29 +38,24 @@ def batches(source: Source, crops: RandomCrops, batch: int, seed: int, name: str
     """Endless batches of views: every epoch a new order and new crops, batches run on across epochs.
 
     Args:
-        name: the stream's name, the key of `Loaded.index` and `Loaded.rejected`.
+        name: the stream's name, the key of `Loaded.records` and `Loaded.rejected`.
 
     Returns: a dataset of `Loaded` whose batch is `Views` "batch n size size 3".
     """
-
-    def stack(rows: Sequence[tuple[Views, int, list[int]]]) -> Loaded:
-        views = Views(*(np.stack(part) for part in zip(*(row[0] for row in rows), strict=True)))
-        rejected = np.array([i for row in rows for i in row[2]], np.int64)
-        return Loaded(views, {name: np.array([row[1] for row in rows], np.int64)}, {name: rejected})
-
     records = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-    return records.random_map(_Cut(source, crops)).batch(batch, drop_remainder=True, batch_fn=stack)
+    return records.random_map(_Cut(source, crops)).batch(batch, drop_remainder=True, batch_fn=_Stack(name))
 
 
 def ab_batches(reward: grain.MapDataset, value: grain.MapDataset) -> grain.MapDataset:
     """Two streams side by side, each with its own data, crops, batch size and order (METHODS A-19)."""
     length = min(len(reward), len(value))
     pairs = grain.experimental.ZipMapDataset([reward[:length], value[:length]])
-    return pairs.map(
-        lambda rv: Loaded(
-            ABBatch(rv[0].batch, rv[1].batch), rv[0].index | rv[1].index, rv[0].rejected | rv[1].rejected
-        )
-    )
+    return pairs.map(_side_by_side)
+
+
+def _side_by_side(pair: tuple[Loaded, Loaded]) -> Loaded:
+    reward, value = pair
+    return Loaded(ABBatch(reward.batch, value.batch), reward.records | value.records, reward.rejected | value.rejected)
 
 
 @contextmanager
@@ -68,18 +65,37 @@ def stream(ds: grain.MapDataset, start: int, workers: int) -> Iterator[Iterator[
     A batch is made while the one before it is used: one waits and one is in the making, per worker. Processes are
     spawned, so the program needs an `if __name__ == "__main__"` guard.
     """
-    ahead = grain.ReadOptions(num_threads=0 if workers else 1, prefetch_buffer_size=0 if workers else 1)
-    rest = ds[start:].to_iter_dataset(ahead)
-    if workers:
+    if not workers:
+        one_ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+        iterators = [iter(ds[start:].to_iter_dataset(one_ahead))]
+    else:
+        from grain._src.python.dataset.transformations.process_prefetch import ProcessPrefetchIterDataset
+
         # Grain looks its debug switches up among absl's flags, which nobody parses here.
         absl.flags.FLAGS.mark_as_parsed()
-        options = grain.multiprocessing.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
-        rest = rest.mp_prefetch(options)
-    iterator = iter(rest)
+        # Not `mp_prefetch`: it reads every process through a thread with a buffer of its own, and then four batches a
+        # process are in memory, of a gigabyte each in the paper's sizes. Worker w makes steps start + w, + workers, ...
+        here = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+        shares = [ds[start + w :: workers].to_iter_dataset(here) for w in range(workers)]
+        iterators = [iter(ProcessPrefetchIterDataset(share, buffer_size=1)) for share in shares]
+    made = _in_turn(iterators)
     try:
-        yield iterator
+        for iterator in iterators:
+            iterator.start_prefetch()
+        yield made
     finally:
-        iterator.close()
+        made.close()
+        for iterator in iterators:
+            iterator.close()
+
+
+def _in_turn(iterators: Sequence[Iterator[Loaded]]) -> Generator[Loaded, None, None]:
+    for iterator in itertools.cycle(iterators):
+        try:
+            yield next(iterator)
+        except BadRecord as bad:
+            # Grain adds lines of its own to the message.
+            raise BadRecord(str(bad).partition("\n")[0]) from bad
 
 
 def central(
@@ -89,7 +105,8 @@ def central(
 
     Unreadable pictures are passed over, and with `labelled` those without a class.
     """
-    images, labels = [], []
+    images: list[UInt8[np.ndarray, "size size 3"]] = []
+    labels: list[int] = []
     for i in np.random.default_rng(seed).permutation(len(source)):
         if len(images) == count or (labelled and not source.classes):
             break
@@ -114,6 +131,18 @@ class _Cut(grain.transforms.RandomMap):
     def random_map(self, index: int, rng: np.random.Generator) -> tuple[Views, int, list[int]]:
         sample, index, rejected = read(self.source, int(index), rng)
         return self.crops(sample.image, rng), index, rejected
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Rows of one stream to a batch. A class and not a closure, so that workers get it by its name."""
+
+    name: str
+
+    def __call__(self, rows: Sequence[tuple[Views, int, list[int]]]) -> Loaded:
+        views = Views(*(np.stack(part) for part in zip(*(row[0] for row in rows), strict=True)))
+        rejected = np.array([i for row in rows for i in row[2]], np.int64)
+        return Loaded(views, {self.name: np.array([row[1] for row in rows], np.int64)}, {self.name: rejected})
 
 
 def read(source: Source, index: int, rng: np.random.Generator) -> tuple[Sample, int, list[int]]:

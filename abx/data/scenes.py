@@ -53,7 +53,7 @@ class Place(NamedTuple):
     surface: str
     texture: Texture
     hue: int
-    """The floor, the wall, the hills and the sky have about this hue and its opposite: 0 red and cyan, in steps of 30°."""
+    """Floor, wall, hills and sky have about this hue and its opposite: 0 red and cyan, in steps of 30°."""
     shapes: tuple[int, int]
     """What two objects in three are, in equal parts; the others are of any shape."""
     material: int
@@ -112,9 +112,12 @@ class Dice:
         return int(n * next(self._numbers))
 
     def colours(self, hue: float | None = None) -> tuple[Colour, Colour]:
-        """A dark and a light colour in random order; of any two hues, or about `hue` and its opposite in random order."""
+        """A dark and a light colour in random order: any two hues, or about `hue` and its opposite in random order."""
         if hue is None:
-            dark, light = self._colour(self.uniform(0, 6), 0.15, 0.5), self._colour(self.uniform(0, 6), 0.62, 1.0)
+            dark, light = (
+                self._colour(self.uniform(0.0, 6.0), 0.15, 0.5),
+                self._colour(self.uniform(0.0, 6.0), 0.62, 1.0),
+            )
         else:
             hue += 3 * self.below(2) + self.uniform(-0.25, 0.25)
             dark, light = self._colour(hue % 6, 0.2, 0.55), self._colour((hue + 3) % 6, 0.62, 1.0)
@@ -201,7 +204,7 @@ def _things(dice: Dice, place: Place, ground: Ground) -> list[Thing]:
     room, placed, hidden = 1.0, list[Thing](), list[float]()
     while len(placed) < wanted:
         if arrangement == 0 or room < 0.6:
-            x, t = dice.uniform(0, 1), dice.uniform(-0.05, 0.95)
+            x, t = dice.uniform(0.0, 1.0), dice.uniform(-0.05, 0.95)
         elif arrangement == 1:
             x, t = 0.1 + dx * (len(placed) + dice.uniform(0.3, 0.7)), t0 + dt * (len(placed) - wanted / 2)
         else:
@@ -269,7 +272,7 @@ def _backdrop(dice: Dice, place: Place, ground: Ground, size: int) -> tuple[Canv
 def _turned(u: Field, v: Field, turn: float, dice: Dice) -> tuple[Field, Field]:
     """Turned by the angle whose half has the tangent `turn` (no sine to round differently), and shifted at random."""
     cos, sin = (1 - turn * turn) / (1 + turn * turn), 2 * turn / (1 + turn * turn)
-    return cos * u - sin * v + dice.uniform(0, 16), sin * u + cos * v + dice.uniform(0, 16)
+    return cos * u - sin * v + dice.uniform(0.0, 16.0), sin * u + cos * v + dice.uniform(0.0, 16.0)
 
 
 def _mixed(colours: tuple[Colour, Colour], share: Field) -> Canvas:
@@ -286,8 +289,10 @@ def _sky(
 ) -> Canvas:
     """A graded sky and a line of hills before it."""
     sky, hill = _mixed(dice.colours(hue), np.broadcast_to(y / y[-1, 0], (len(y), size))), dice.colours(hue)[0]
-    t = x * dice.uniform(0.8, 2.5) + dice.uniform(0, 1)
-    ridge = end - dice.uniform(0.02, 0.12) * (1.1 + 8 * (t - np.floor(t) - 0.5) * (1 - 2 * np.abs(t - np.floor(t) - 0.5)))
+    t = x * dice.uniform(0.8, 2.5) + dice.uniform(0.0, 1.0)
+    ridge = end - dice.uniform(0.02, 0.12) * (
+        1.1 + 8 * (t - np.floor(t) - 0.5) * (1 - 2 * np.abs(t - np.floor(t) - 0.5))
+    )
     return sky + coverage(y - ridge, float(size)) * (hill - sky)
 
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +15,7 @@ from abx.types import Sample
 
 ACCEPTED = "scenes, scenes:test, folder:PATH or tar:GLOB"
 PLANNED = ("arrayrecord", "parquet")
+MAX_SHARDS = 1_000_000
 _MIXTURE = re.compile(r"^\s*\d*\.?\d+\s*\*|\s\+\s*(?:\d*\.?\d+\s*\*\s*)?(?:scenes|folder|tar|arrayrecord|parquet)\b")
 
 
@@ -97,23 +98,47 @@ def first_usable(source: Source, limit: int = 1000) -> Sample:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`{a,b}` and `{00..12}` as a shell expands them, nested too; other braces stay as they are."""
-    for match in re.finditer(r"\{([^{}]*)\}", pattern):
-        inner = match[1]
-        if numbers := re.fullmatch(r"(\d+)\.\.(\d+)", inner):
-            low, high = int(numbers[1]), int(numbers[2])
-            if abs(high - low) >= 1_000_000:
-                raise SpecError(f"{printable(match[0])} is more than a million files; shorten the range")
-            step = 1 if low <= high else -1
-            width = max(map(len, numbers.groups())) if any(n[0] == "0" for n in numbers.groups()) else 0
-            parts = [f"{n:0{width}d}" for n in range(low, high + step, step)]
-        elif "," in inner:
-            parts = inner.split(",")
-        else:
-            continue
-        whole = [pattern[: match.start()] + part + pattern[match.end() :] for part in parts]
-        return list(itertools.chain.from_iterable(map(expand_braces, whole)))
-    return [pattern]
+    """`{a,b}` and `{00..12}` as a shell expands them, nested too; other braces stay as they are.
+
+    Raises: SpecError, if there are more than `MAX_SHARDS`.
+    """
+    expanded = list(itertools.islice(_expand(pattern), MAX_SHARDS + 1))
+    if len(expanded) > MAX_SHARDS:
+        raise SpecError(f"{printable(pattern)} is more than {MAX_SHARDS} files; shorten its ranges")
+    return expanded
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    for opening in re.finditer(r"\{", pattern):
+        start = opening.start()
+        parts, end = _alternatives(pattern, start)
+        if parts is not None:
+            for part in parts:
+                for middle in _expand(part):
+                    yield from (pattern[:start] + middle + rest for rest in _expand(pattern[end:]))
+            return
+    yield pattern
+
+
+def _alternatives(pattern: str, start: int) -> tuple[Iterable[str] | None, int]:
+    """What the brace that opens at `start` stands for, None for a brace that is meant as such, and where it ends."""
+    cuts, depth, at = [start], 0, start
+    for at in range(start, len(pattern)):
+        depth += {"{": 1, "}": -1}.get(pattern[at], 0)
+        if pattern[at] == "," and depth == 1:
+            cuts.append(at)
+        if depth == 0:
+            break
+    if depth:
+        return None, 0
+    if numbers := re.fullmatch(r"(\d+)\.\.(\d+)", pattern[start + 1 : at], re.ASCII):
+        low, high = int(numbers[1]), int(numbers[2])
+        step = 1 if low <= high else -1
+        width = max(map(len, numbers.groups())) if any(re.match(r"0\d", n) for n in numbers.groups()) else 0
+        return (f"{n:0{width}d}" for n in range(low, high + step, step)), at + 1
+    if len(cuts) == 1:
+        return None, 0
+    return [pattern[a + 1 : b] for a, b in itertools.pairwise([*cuts, at])], at + 1
 
 
 def printable(name: str) -> str:
@@ -172,7 +197,9 @@ def _split(spec: str) -> tuple[str, str]:
 def _split_name(rest: str) -> str:
     """The split of `scenes`."""
     if rest not in ("", "train", "test"):
-        raise SpecError(f"scenes has the splits train and test: write scenes or scenes:test, not scenes:{printable(rest)}")
+        raise SpecError(
+            f"scenes has the splits train and test: write scenes or scenes:test, not scenes:{printable(rest)}"
+        )
     return rest or "train"
 
 
@@ -189,8 +216,8 @@ def _folder(rest: str) -> str:
 
 
 def _shards(rest: str) -> list[str]:
-    """The files that a pattern names, each once, in the order of the pattern; a brace that names none is kept, to be
-    reported as missing when the others are indexed."""
+    """The files that a pattern names, each once, in the order of the pattern; a part of it that names none is kept, to
+    be reported as missing when the others are indexed."""
     found: dict[str, None] = {}
     seen = False
     for pattern in rest.split("::"):
@@ -202,7 +229,7 @@ def _shards(rest: str) -> list[str]:
         for each in [path] if os.path.lexists(path) else expand_braces(path):
             literal = os.path.lexists(each) or not glob.has_magic(each)
             matches = [each] if literal else sorted(glob.glob(each, recursive=True), key=os.fsencode)
-            matches = [match for match in matches if not os.path.isdir(match)]
+            matches = [match for match in matches or [each] if not os.path.isdir(match)]
             seen = seen or any(map(_is_file, matches))
             found |= dict.fromkeys(matches)
     if not seen:
@@ -221,7 +248,8 @@ def _nearest(path: str) -> str:
     """What there is instead of a path that does not exist."""
     here = os.path.abspath(path)
     if os.path.lexists(here):
-        return f"{printable(here)} is not a regular file"
+        broken = os.path.islink(here) and not os.path.exists(here)
+        return f"{printable(here)} is " + ("a broken link" if broken else "neither a file nor a folder")
     while not os.path.isdir(os.path.dirname(here)):
         here = os.path.dirname(here)
     parent, missing = os.path.split(here)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from abx.data.sources import Source, check_spec, first_usable, open_source
 from abx.data.views import RandomCrops
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import grain
 
 
+@runtime_checkable
 class Data(Protocol):
     """The data of a recipe: one stream, or several side by side."""
 
@@ -39,10 +40,12 @@ class PairData:
     """One stream of two views per image."""
 
     train: str = "scenes"
-    """Images: `scenes` (built in), `folder:PATH` or `tar:GLOB`."""
+    """Images, no labels used: `scenes` (built in, drawn on the fly), `folder:PATH` (searched with all its sub-folders)
+    or `tar:GLOB` (WebDataset shards)."""
     batch: int = 4096
-    """Images per step, over all devices."""
+    """Images per step over all devices, whose number must divide it."""
     views: RandomCrops = field(default_factory=lambda: RandomCrops(n=2, scale=(0.08, 1.0)))
+    """How the two views of an image are cut."""
     workers: int = 0
     """Processes that decode and crop; 0 = a thread of the training process. Any number gives the same batches."""
 
@@ -66,18 +69,21 @@ class PairData:
 
 @dataclass(frozen=True)
 class ABData:
-    """Two independent streams: annotated images for the reward, unlabelled ones for the value (METHODS §2.10)."""
+    """Two independent streams: images that define the reward, and images on which the value function is learnt."""
 
     reward: str = "scenes"
-    """Images that define the reward: `scenes` (built in), `folder:PATH` or `tar:GLOB`."""
+    """Images that define the reward: `scenes` (built in, drawn on the fly), `folder:PATH` (searched with all its
+    sub-folders) or `tar:GLOB` (WebDataset shards)."""
     value: str = "scenes"
-    """Unlabelled images for the value function; may be the same."""
+    """Images on which the value function is learnt, in the same form; may be the same images. No labels are used."""
     reward_batch: int = 2048
-    """Reward images per step, over all devices; as many annotations."""
+    """Reward images per step over all devices, whose number must divide it. Each image is one annotation."""
     value_batch: int = 1024
-    """Value images per step, over all devices."""
+    """Value images per step over all devices, whose number must divide it."""
     reward_views: RandomCrops = field(default_factory=lambda: RandomCrops(n=2, scale=(0.08, 1.0)))
+    """How the two views of a reward image are cut."""
     value_views: RandomCrops = field(default_factory=lambda: RandomCrops(n=4, scale=(0.05, 0.5)))
+    """How the views of a value image are cut. Actions lead from each of the n to each."""
     workers: int = 0
     """Processes that decode and crop; 0 = a thread of the training process. Any number gives the same batches."""
 

@@ -7,7 +7,7 @@ import stat
 import tarfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,16 +16,17 @@ from abx.data.images import MAX_BYTES, BadImage, decode
 from abx.data.sources import BadRecord, Names, SpecError, printable
 from abx.types import Objects, Sample
 
-IMAGES = frozenset("jpg jpeg png webp bmp gif tif tiff ppm".split())
+IMAGES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm"})
 MAX_TEXT = 1 << 20
 """Bytes of captions that are read; the rest is cut off."""
 MAX_JSON = 1 << 24
-"""Larger annotations are left out."""
+"""Longer annotations are cut off, and so left out."""
 MAX_CLASSES = 1_000_000
 OPEN_SHARDS = 64
 """Shards kept open per process, far below the usual limit of 1024."""
 
-_ROW = np.dtype([("shard", "i4"), ("label", "i4")] + [(f"{k}_{v}", "i8") for k in ("image", "text", "json") for v in ("at", "size")])
+_PLACES = [(f"{part}_{value}", "i8") for part in ("image", "text", "json") for value in ("at", "size")]
+_ROW = np.dtype([("shard", "i4"), ("label", "i4"), *_PLACES])
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -35,17 +36,18 @@ class Tar:
     A key is a member's path up to the first dot of its base name; what follows is the extension. A sample is a run of
     members of one key, and a repeated extension begins another. Read are one picture (`IMAGES`, the first one if there
     are several), `.cls` (the class, a decimal number), `.txt` (captions, one a line) and, of `.json`, `boxes` and
-    `labels` if they are sound (`_objects`). Case does not matter.
+    `labels` if they are sound (`_objects`). Case does not matter. Where none is named so, what ends so is taken:
+    `x.left.jpg` is the picture of x, unless there is an `x.jpg`.
 
     Left out and listed in `problems`: shards that are no tar or end early (from there on), keys without a picture,
-    members with an absolute path or `..`; a `.cls` that is no number leaves the sample without a class. Hidden members,
-    links, devices and sparse files are passed over.
+    members with an absolute path or `..`; a `.cls` that is no number leaves the sample without a class, and unsound
+    boxes leave it without objects. Hidden members, links, devices and sparse files are passed over.
 
     Classes are named by `classes.txt` beside the shards (a line each: number, tab, name), else by their numbers.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
-        """Reads every header, and every `.cls`.
+        """Reads every header, every `.cls` and every `.json`.
 
         Raises: SpecError, if a shard is compressed or two folders name the classes differently.
         """
@@ -79,10 +81,10 @@ class Tar:
             file = self._files.open(self._paths[shard])
             image = decode(file.read(image_at, image_size))
             captions = _captions(file.read(text_at, min(text_size, MAX_TEXT)))
-            objects = _objects(file.read(json_at, json_size)) if 0 < json_size <= MAX_JSON else None
+            objects = _objects(file.read(json_at, json_size)) if json_size else None
         except OSError as error:
             raise BadRecord(f"the shard can no longer be read: {error.strerror or error}") from error
-        except BadImage as bad:
+        except (BadImage, _BadObjects) as bad:
             raise BadRecord(str(bad)) from bad
         return Sample(image, label, captions, objects)
 
@@ -157,36 +159,37 @@ class _Found(NamedTuple):
 def _index(path: str) -> Iterator[_Found | _Problem]:
     """The samples of one shard, and what is wrong with the rest of it."""
     try:
-        with open(_File(path).fd, "rb", closefd=False) as probe:
-            start = probe.read(6)
+        file = _File(path)
+        start = os.pread(file.fd, 6, 0)
+        for magic, name in _COMPRESSED.items():
+            if start.startswith(magic):
+                raise SpecError(f"{printable(path)} is compressed ({name}): unpack it, it is read at random places")
+        key, parts = "", dict[str, tuple[int, int]]()
+        for member in _members(file):
+            if isinstance(member, _Problem):
+                yield member
+                continue
+            member_key, extension, at, size = member
+            if member_key != key or extension in parts:
+                yield from _sample(file, key, parts)
+                key, parts = member_key, {}
+            parts[extension] = (at, size)
+        yield from _sample(file, key, parts)
     except OSError as error:
         yield _Problem("", f"cannot be read: {error.strerror or error}")
-        return
-    for magic, name in _COMPRESSED.items():
-        if start.startswith(magic):
-            raise SpecError(f"{printable(path)} is compressed ({name}): unpack it, shards are read at random places")
-    key, parts = "", dict[str, tuple[int, int]]()
-    file = _File(path)
-    for member in _members(path):
-        if isinstance(member, _Problem):
-            yield member
-            continue
-        member_key, extension, at, size = member
-        if member_key != key or extension in parts:
-            yield from _sample(file, key, parts)
-            key, parts = member_key, {}
-        parts[extension] = (at, size)
-    yield from _sample(file, key, parts)
 
 
-def _members(path: str) -> Iterator[tuple[str, str, int, int] | _Problem]:
+def _members(file: _File) -> Iterator[tuple[str, str, int, int] | _Problem]:
     """Key, extension in lower case, place and size of every member that may belong to a sample."""
-    length = os.path.getsize(path)
+    length = os.fstat(file.fd).st_size
     try:
         # Not the locale's encoding: the same shard has the same keys everywhere.
-        with tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape") as tar:
+        with (
+            open(file.fd, "rb", closefd=False) as whole,
+            tarfile.open(fileobj=whole, mode="r:", encoding="utf-8", errors="surrogateescape") as tar,
+        ):
             for member in tar:
-                tar.members = []  # tarfile remembers every member otherwise
+                tar.members = []  # type: ignore[attr-defined]  # tarfile remembers every member otherwise
                 if not member.isreg() or member.issparse():
                     continue
                 parts = member.name.split("/")
@@ -206,9 +209,7 @@ def _members(path: str) -> Iterator[tuple[str, str, int, int] | _Problem]:
         yield _Problem("", f"not a readable tar: {' '.join(str(error).split()) or type(error).__name__}")
         return
     # tarfile takes a damaged header for the end.
-    with open(path, "rb") as file:
-        file.seek(end)
-        block = file.read(tarfile.BLOCKSIZE)
+    block = os.pread(file.fd, tarfile.BLOCKSIZE, end)
     if any(block):
         yield _Problem("", f"damaged from byte {end} on, the rest of its {length} bytes is left out")
     elif not block:
@@ -218,19 +219,32 @@ def _members(path: str) -> Iterator[tuple[str, str, int, int] | _Problem]:
 def _sample(file: _File, key: str, parts: dict[str, tuple[int, int]]) -> Iterator[_Found | _Problem]:
     if not parts:
         return
-    image = next((place for extension, place in parts.items() if extension in IMAGES), None)
-    if image is None:
+    image, json_at = _part(parts, IMAGES), _part(parts, {"json"})
+    if not image:
         yield _Problem(key, f"no picture among its parts ({', '.join(parts)})")
         return
     label = -1
-    if "cls" in parts:
-        at, size = parts["cls"]
-        text = file.read(at, min(size, 64)).strip()
+    if place := _part(parts, {"cls"}):
+        text = file.read(place[0], min(place[1], 64)).strip()
         if re.fullmatch(rb"\d{1,9}", text) and int(text) < MAX_CLASSES:
             label = int(text)
         elif text != b"-1":
             yield _Problem(key, f"its class is no number from 0 to {MAX_CLASSES - 1}: {text[:20]!r}")
-    yield _Found(key, label, image, parts.get("txt", (0, 0)), parts.get("json", (0, 0)))
+    if json_at:
+        try:
+            # Metadata that says nothing of boxes need not be read again.
+            json_at = json_at if _objects(file.read(json_at[0], min(json_at[1], MAX_JSON))) else None
+        except _BadObjects as bad:
+            yield _Problem(key, str(bad))
+            json_at = None
+    yield _Found(key, label, image, _part(parts, {"txt"}) or (0, 0), json_at or (0, 0))
+
+
+def _part(parts: dict[str, tuple[int, int]], extensions: Set[str]) -> tuple[int, int] | None:
+    """The first part that is named so, else the first whose name ends so."""
+    named = [place for extension, place in parts.items() if extension in extensions]
+    ending = [place for extension, place in parts.items() if extension.rpartition(".")[2] in extensions]
+    return next(iter(named + ending), None)
 
 
 def _captions(text: bytes) -> tuple[str, ...]:
@@ -239,24 +253,39 @@ def _captions(text: bytes) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def _objects(text: bytes) -> Objects | None:
-    """`boxes` [[y0, x0, y1, x1], ...] in [0, 1] and as many `labels`, integers; None unless every one of them is sound.
+class _BadObjects(ValueError):
+    """The `.json` of a sample cannot be used; the message is the reason."""
 
-    A box that sticks out is clipped, one of no area inside the picture is not sound. Coordinates more than a picture's
-    side outside are pixels or mistakes.
+
+def _objects(text: bytes) -> Objects | None:
+    """`boxes` [[y0, x0, y1, x1], ...] in [0, 1] and as many `labels`, integers; None where nothing is said of boxes.
+
+    A box that sticks out is clipped. Coordinates more than a picture's side outside are pixels or mistakes.
+
+    Raises: _BadObjects, unless every box has an area inside the picture and every label is a number.
     """
     try:
         record = json.loads(text)
-        boxes, labels = record["boxes"], record["labels"]
-        array = np.array(boxes, np.float32).reshape(len(boxes), 4)
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError):
+    except (ValueError, RecursionError) as error:
+        raise _BadObjects("its .json cannot be parsed") from error
+    if not isinstance(record, dict) or "boxes" not in record:
         return None
+    boxes, labels = record["boxes"], record.get("labels")
+    try:
+        array = np.array(boxes, np.float64) if boxes else np.zeros((0, 4))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _BadObjects("its boxes are no lists of four numbers") from error
+    if not isinstance(boxes, list) or array.shape != (len(boxes), 4):
+        raise _BadObjects("its boxes are no lists of four numbers")
+    if not np.all((array >= -1) & (array <= 2)):  # also for NaN
+        raise _BadObjects("its boxes are not in [0, 1] of the picture")
+    inside = array.clip(0, 1).astype(np.float32)
+    if not np.all(inside[:, :2] < inside[:, 2:]):
+        raise _BadObjects("one of its boxes has no area inside the picture")
     if not isinstance(labels, list) or any(type(label) is not int or not 0 <= label < 2**31 for label in labels):
-        return None
-    inside = array.clip(0, 1)
-    sound = np.all((array >= -1) & (array <= 2)) and np.all(inside[:, :2] < inside[:, 2:])  # False for NaN
-    if not sound or len(labels) != len(array):
-        return None
+        raise _BadObjects("the labels of its boxes are no numbers")
+    if len(labels) != len(inside):
+        raise _BadObjects(f"it has {len(inside)} boxes and {len(labels)} labels")
     return Objects(inside, np.array(labels, np.int64))
 
 
@@ -273,7 +302,9 @@ def _classes(paths: Sequence[str], last: int) -> tuple[str, ...]:
             continue
         # An identifier may come before the name, WordNet's for ImageNet.
         tables[folder] = {
-            int(number): printable(" ".join(names[1:] if len(names) > 1 and re.fullmatch(r"n\d{8}", names[0]) else names))
+            int(number): printable(
+                " ".join(names[1:] if len(names) > 1 and re.fullmatch(r"n\d{8}", names[0]) else names)
+            )
             for number, *names in lines
             if re.fullmatch(r"[0-9]{1,9}", number) and int(number) < MAX_CLASSES and names
         }

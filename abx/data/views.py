@@ -15,13 +15,13 @@ class RandomCrops:
     """n independent random resized crops of each image."""
 
     n: int = 4
-    """Crops per image."""
+    """Views cut from each image."""
     size: int = 224
-    """Side of a crop in pixels, after resizing."""
+    """Side of a view in pixels, after resizing; a multiple of the patch."""
     scale: tuple[float, float] = (0.05, 0.5)
-    """Smallest and largest share of the image's area."""
+    """Smallest and largest area of a crop, as a share of the image's."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest width / height."""
+    """Smallest and largest width / height of a crop."""
 
     def problems(self, name: str) -> list[str]:
         """What is wrong with these numbers; `name` is the flag they stand under."""

@@ -1,5 +1,6 @@
 """The command line of a recipe: a preset, flags, and every mistake at once before a device is touched."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TypeVar
 import tyro
 
 from abx.data.sources import SpecError
-from abx.experiment.config import Recipe
+from abx.experiment.config import Recipe, flat, to_json
 
 R = TypeVar("R", bound=Recipe)
 
@@ -25,15 +26,24 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
     preset = args.pop(0) if args and not args[0].startswith("-") else first
     if preset not in presets:
         near = get_close_matches(preset, presets, n=1)
-        fail([f"there is no preset {preset!r}" + (f"; did you mean {near[0]}?" if near else "") + f" {tuple(presets)}"])
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(presets)}"
+        fail([f"there is no preset {preset!r}; {hint}"])
     default = replace(presets[preset], out=Path("runs") / f"{name}-{preset}")
-    usage = f"{doc.strip()}\n\nDefaults below are those of the preset {preset!r}; presets: {', '.join(presets)}."
-    recipe = tyro.cli(type(default), default=default, args=args, prog=f"{name}.py {preset}", description=usage)
-    if problems := recipe.problems():
+    usage = f"{doc.strip()}\n\nThe defaults below are those of the preset {preset}."
+    prog = f"{name}.py {preset}"
+    recipe, unknown = tyro.cli(
+        type(default), default=default, args=args, prog=prog, description=usage, return_unknown_args=True
+    )
+    if problems := _unknown(unknown, default, presets) + recipe.problems():
         fail(problems)
     # Only now, so that --help and a wrong flag answer at once.
     from abx.experiment.run import run
 
+    if recipe.dry_run:
+        import jax
+
+        # A plan needs no accelerator, and must not wait for one that is busy.
+        jax.config.update("jax_platforms", "cpu")
     try:
         run(recipe)
     except SpecError as wrong:
@@ -41,7 +51,44 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
 
 
 def fail(problems: Sequence[str]) -> None:
-    """Each problem on a line of its own to stderr, exit code 2."""
+    """Each problem on a line of its own to stderr, exit code 2.
+
+    A sentence begins with the flag to change, and names it by its fields; typed, an underscore is a hyphen.
+    """
     for problem in problems:
+        problem = re.sub(r"^--[\w.]+", lambda flag: flag[0].replace("_", "-"), problem)
         print(f"error: {problem}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def flags(recipe: Recipe) -> list[str]:
+    """Every flag of a recipe, as it is typed."""
+    found = []
+    for path, value in flat(to_json(recipe)).items():
+        if path.rpartition(".")[2] != "class":
+            found.append("--" + path.replace("_", "-"))
+        if isinstance(value, bool):
+            group, dot, field = path.replace("_", "-").rpartition(".")
+            found.append(f"--{group}{dot}no-{field}")
+    return found
+
+
+def _unknown(args: Sequence[str], recipe: Recipe, presets: Mapping[str, Recipe]) -> list[str]:
+    """A sentence for each word that no flag has taken."""
+    known, found, after_flag = flags(recipe), [], False
+    for arg in args:
+        if arg.startswith("-"):
+            after_flag, word = True, arg.partition("=")[0].replace("_", "-")
+            last = {flag: flag.removeprefix("--").rpartition(".")[2] for flag in known}
+            field = word.lstrip("-").rpartition(".")[2]
+            # --lr is meant for --optim.lr; --batch-size for what ends in "batch"; else what is spelt much the same.
+            near = [flag for flag in known if last[flag] == field] or get_close_matches(word, known, n=1, cutoff=0.8)
+            near = near or [f for f in known if last[f].rpartition("-")[2] == field.partition("-")[0]]
+            near = near or [f for f in known if last[f] in get_close_matches(field, set(last.values()), n=1)]
+            hint = f"did you mean {' or '.join(near[:3])}?" if near else "--help lists all"
+            found.append(f"there is no flag {word}; {hint}")
+        elif arg in presets:
+            found.append(f"the preset comes first: write {arg} before all flags")
+        elif not after_flag:  # what follows an unknown flag is its value
+            found.append(f"no flag takes the word {arg!r}")
+    return found

@@ -1,6 +1,8 @@
 """What every recipe has, as frozen dataclasses: the configuration is the object."""
 
 import dataclasses
+import math
+import os
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -9,73 +11,82 @@ from typing import Any
 from abx.data.sources import check_spec
 from abx.data.streams import Data
 from abx.methods.base import Method
+from abx.nn import ViTConfig
 from abx.optim import EMA, AdamW
 
 
 @dataclass(frozen=True)
 class Checkpointing:
     every: int = 1000
-    """Steps between checkpoints; 0 = only at the end and when stopped."""
+    """Steps between checkpoints; 0 = only at the end and when the run is stopped (Ctrl-C, preemption)."""
     keep: int = 2
-    """How many of the newest to keep."""
+    """How many of the newest checkpoints to keep."""
     keep_best: bool = True
-    """Keep the one with the highest eval/knn_top1 too."""
+    """Also keep the checkpoint with the highest k-NN accuracy (eval/knn_top1)."""
 
 
 @dataclass(frozen=True)
 class Logging:
     every: int = 10
-    """Steps between lines of metrics.jsonl and of progress; 0 = only the last."""
+    """Steps between lines of metrics.jsonl and of progress; 0 = only at the last step."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     every: int = 1000
-    """Steps between looks at k-NN, attentive probe and value head, also before the first step; 0 = off."""
+    """Steps between evaluations (k-NN, attentive probe, value head); also before the first and after the last step.
+    0 = off."""
     train: str = ""
-    """Labelled pictures for the probes' training, as a data string; empty = the (reward) training data."""
+    """Labelled pictures on which the probes are trained: `scenes`, `folder:PATH` with one sub-folder per class, or
+    `tar:GLOB`. Empty = the training data (of two kinds, the reward's)."""
     test: str = ""
-    """Labelled pictures to test on, and views for the value head's figures; empty = `scenes:test` for scenes, else none
-    (value figures are then taken on fresh crops of the training data)."""
+    """Labelled pictures on which the probes are tested, and whose crops the value head is measured on. Empty = none, but
+    `scenes:test` when training on scenes. With none, no probes; the value head is measured on fresh training crops."""
     train_images: int = 2000
-    """Pictures in the probes' training set."""
+    """Largest number of pictures used from --eval.train."""
     test_images: int = 1000
-    """Pictures in the probes' test set."""
+    """Largest number of pictures used from --eval.test."""
     batches: int = 2
-    """Batches over which the value head's figures are averaged."""
+    """Batches (of the training batch size) over which the value head's figures are averaged."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A runnable experiment."""
 
-    method: Method
     data: Data
+    method: Method
     steps: int
-    """Training steps."""
+    """Length of the run, in training steps. The learning rate's schedule is stretched to it."""
     optim: AdamW = field(default_factory=AdamW)
     ema: EMA = field(default_factory=EMA)
     eval: Evaluation = field(default_factory=Evaluation)
     ckpt: Checkpointing = field(default_factory=Checkpointing)
     log: Logging = field(default_factory=Logging)
     out: Path = Path("runs")
-    """Folder of the run. The same command again goes on where it stopped."""
+    """Folder to write the run to. The same command again goes on where it stopped."""
     seed: int = 0
-    """Seed of initialisation, augmentation, crops and order."""
+    """Seed of everything random: initialisation, order of the pictures, crops, augmentation."""
     resume: bool = True
-    """Go on from the folder's newest checkpoint; --no-resume starts anew and removes what the folder holds of a run."""
+    """Go on from the newest checkpoint in --out, if there is one. --no-resume DELETES the run in --out and starts anew."""
     dry_run: bool = False
-    """Print the plan and stop."""
+    """Print the plan (sizes, FLOPs, epochs, hours, disk) and stop; nothing is written."""
 
     def problems(self) -> list[str]:
-        """Everything that is wrong, one sentence each with the flag to change; nothing touches a device."""
+        """Everything that is wrong, one sentence each, beginning with the flag to change; nothing touches a device."""
+        numbers = {k: v for k, v in flat(to_json(self)).items() if isinstance(v, float | list)}
+        broken = [f"--{k} must be a finite number, not {_said(v)}" for k, v in numbers.items() if not _finite(v)]
+        named = {sentence.split()[0] for sentence in broken}
+
         found = self.data.problems()
         found += [f"--method.{p}" for p in self.method.problems()]
         found += [f"--{p}" for p in self.optim.problems() + self.ema.problems()]
-        for name, least in {"steps": 1, "seed": 0}.items():
-            if getattr(self, name) < least:
-                found.append(f"--{name} must be at least {least}, not {getattr(self, name)}")
-        for group, part in {"ckpt": self.ckpt, "log": self.log, "eval": self.eval}.items():
+        if self.steps < 1:
+            found.append(f"--steps must be at least 1, not {self.steps}")
+        if not 0 <= self.seed < 2**31:
+            found.append(f"--seed must be in [0, 2147483647], not {self.seed}")
+        groups: dict[str, Checkpointing | Logging | Evaluation] = {"ckpt": self.ckpt, "log": self.log, "eval": self.eval}
+        for group, part in groups.items():
             for f in dataclasses.fields(part):
                 value = getattr(part, f.name)
                 least = 0 if f.name == "every" else 1
@@ -86,21 +97,47 @@ class Recipe:
             if spec and (sentence := check_spec(spec)):
                 found.append(f"--eval.{name}: {sentence}")
         for name, crops in self.data.crops().items():
-            patch = self.method_patch()
-            if patch and crops.size % patch:
+            backbone = self.backbone
+            if backbone and backbone.patch > 0 and crops.size > 0 and crops.size % backbone.patch:
                 flag = f"--data.{'views' if name == 'train' else name + '_views'}.size"
-                found.append(f"{flag} {crops.size} must be a multiple of the patch, {patch}")
-        if self.out.exists() and not self.out.is_dir():
-            found.append(f"--out {self.out} is a file, not a folder")
-        return found
+                found.append(f"{flag} must be a multiple of the patch, {backbone.patch}, not {crops.size}")
+        if sentence := _unwritable(self.out):
+            found.append(f"--out {self.out}: {sentence}")
+        return broken + [sentence for sentence in found if sentence.split()[0] not in named]
 
-    def method_patch(self) -> int | None:
-        """The backbone's patch, where the method has one backbone."""
-        base = getattr(self.method, "base", self.method)
-        return base.backbone.patch if hasattr(base, "backbone") else None
+    @property
+    def backbone(self) -> ViTConfig | None:
+        """The backbone's sizes, where the method has one backbone."""
+        found = getattr(getattr(self.method, "base", self.method), "backbone", None)
+        return found if isinstance(found, ViTConfig) else None
 
 
-HARMLESS = ("out", "resume", "dry_run", "data.workers", "ckpt.", "log.", "eval.")
+def _finite(value: float | list[Any]) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(math.isfinite(v) for v in values if isinstance(v, float))
+
+
+def _said(value: Any) -> str:
+    """As one types it."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Why nothing can be written to a folder that may not exist yet, as far as can be told without trying."""
+    there = folder.absolute()
+    try:
+        while not (there.exists() or there.is_symlink()):
+            there = there.parent
+        if there.is_symlink() and not there.exists():
+            return f"{there} is a broken link"
+        if not there.is_dir():
+            return f"{there} is a file, not a folder"
+    except OSError as wrong:  # a name that is too long, a part that may not be looked into
+        return f"it cannot be a folder: {wrong.strerror}"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"nothing may be written to {there}"
+
+
+HARMLESS = ("out", "resume", "dry_run", "data.workers", "ckpt", "log", "eval")
 """Settings that change nothing about the training itself, and so may differ when a run is resumed."""
 
 
@@ -116,19 +153,30 @@ def to_json(config: Any) -> Any:
 
 
 def from_json(node: Any) -> Any:
-    """What `to_json` wrote, as dataclasses again. Only classes of this package are built."""
+    """What `to_json` wrote, as dataclasses again; a recipe comes back as a plain `Recipe`.
+
+    Raises: ValueError for what is no dataclass of this package: nothing else is ever built or called.
+    """
     if isinstance(node, list):
         return tuple(from_json(x) for x in node)
     if not isinstance(node, dict):
         return node
-    module, _, name = node["class"].rpartition(".")
+    module, _, name = str(node.get("class")).rpartition(".")
     if module.split(".")[0] != "abx":
-        raise ValueError(f"{node['class']} is not a class of abx")
-    kind = getattr(import_module(module), name)
+        raise ValueError(f"{node.get('class')} is not a class of abx")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        raise ValueError(f"this version of abx has no {node['class']}") from None
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise ValueError(f"{node['class']} is not a configuration")
     fields = {k: from_json(v) for k, v in node.items() if k != "class"}
     if kind is Recipe:
         fields["out"] = Path(fields["out"])
-    return kind(**fields)
+    try:
+        return kind(**fields)
+    except TypeError as wrong:
+        raise ValueError(f"not the fields of {node['class']}: {wrong}") from None
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -139,10 +187,24 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any) -> list[str]:
-    """Settings of two configurations (as JSON) that differ and matter: "optim.lr: was 0.001, now 0.002"."""
+    """Settings of two configurations (as JSON) that differ and matter: "--optim.lr was 0.001, now 0.002"."""
     a, b = flat(old), flat(new)
-    return [
-        f"{k}: was {a.get(k, 'absent')}, now {b.get(k, 'absent')}"
-        for k in sorted(a.keys() | b.keys())
-        if a.get(k) != b.get(k) and not k.startswith(HARMLESS)
-    ]
+    changed = [k for k in sorted(a.keys() | b.keys()) if a.get(k, _ABSENT) != b.get(k, _ABSENT) and not _harmless(k)]
+    # Of a part that is another class, only that is said: its settings cannot be compared.
+    parts = [k.removesuffix("class") for k in changed if k == "class" or k.endswith(".class")]
+    said = []
+    for k in changed:
+        if any(k.startswith(part) and k != f"{part}class" for part in parts):
+            continue
+        was, now = (_said(x[k]) if k in x else "unknown" for x in (a, b))
+        if k.endswith(".class"):
+            was, now = was.rpartition(".")[2], now.rpartition(".")[2]
+        said.append(f"--{k.removesuffix('.class')} was {was}, now {now}")
+    return said
+
+
+_ABSENT = object()
+
+
+def _harmless(key: str) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in HARMLESS)

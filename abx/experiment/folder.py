@@ -1,16 +1,17 @@
 """A run's folder, read back: the recipe, the newest state, and the verdict on its figures."""
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from abx import parallel, train
-from abx.analysis.report import report
-from abx.checkpoint import Checkpoints
+from abx.analysis.report import Facts, report
+from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data.sources import SpecError
-from abx.data.streams import views_per_step
 from abx.experiment.config import Recipe, from_json
 from abx.experiment.plan import blank_batch
 from abx.log import read_metrics
@@ -30,29 +31,46 @@ def load(run: Path) -> tuple[Recipe, TrainState]:
     Raises: SpecError when the folder holds no complete checkpoint.
     """
     recipe = recipe_of(run)
-    checkpoints = Checkpoints(run / "checkpoints")
-    newest = checkpoints.latest()
-    if newest is None:
-        raise SpecError(f"{run} holds no complete checkpoint yet")
+    if not (run / "checkpoints").is_dir():
+        raise SpecError(f"{run} holds no checkpoint yet")
     tx = recipe.optim.build(recipe.steps)
     like = jax.eval_shape(lambda: train.init(recipe.method, tx, recipe.seed, blank_batch(recipe)))
-    state, _ = checkpoints.restore(newest, like, parallel.replicated(parallel.mesh()))
-    checkpoints.close()
-    return recipe, TrainState(*state)
+    try:
+        with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+            found = checkpoints.restore_newest(like, parallel.replicated(parallel.mesh()))
+    except CheckpointError as wrong:
+        raise SpecError(str(wrong)) from wrong
+    if found is None:
+        raise SpecError(f"{run} holds no complete checkpoint yet")
+    return recipe, TrainState(*found[0])
 
 
-def facts(run: Path) -> dict[str, Any]:
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """While inside, no other process writes to this run. The lock is the system's, so that it ends with the process.
+
+    Raises: SpecError when another process has it, or when nothing can be written there.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / ".lock").open("w")
+    except OSError as wrong:
+        raise SpecError(f"--out {run} cannot be written: {wrong.strerror}") from wrong
+    with lock as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SpecError(f"{run} is being written by another process; give another --out, or wait") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def facts(run: Path) -> Facts:
     """What the report must know beside the metrics."""
     recipe, rows = recipe_of(run), read_metrics(run / "metrics.jsonl")
-    return {
-        "method": type(recipe.method).__name__,
-        "width": getattr(recipe.method, "base", recipe.method).width,
-        "annotations": next(iter(recipe.data.batch_sizes().values())),
-        "views_total": recipe.steps * views_per_step(recipe.data),
-        "labelled": any("eval/knn_top1" in row for row in rows),
-        "steps": recipe.steps,
-        "step": max((int(row["step"]) for row in rows), default=0),
-    }
+    step = max((int(row["step"]) for row in rows), default=0)
+    return Facts(type(recipe.method).__name__, step, recipe.steps, recipe.backbone.width if recipe.backbone else 0)
 
 
 def verdict(run: Path) -> str:

@@ -12,6 +12,7 @@ from abx.data import loader
 from abx.data.sources import BadRecord, Source, open_source
 from abx.data.streams import Data
 from abx.experiment.config import Recipe
+from abx.log import read_lines, write_lines
 from abx.methods.ab import AB
 from abx.probes import online
 from abx.train import TrainState
@@ -79,18 +80,21 @@ class Rejects:
     sources: dict[str, Source]
     path: Path
     count: int = 0
-    seen: int = 0
+    read: int = 0
+    """Pictures used, beside those that were not."""
     named: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        for line in self.path.read_text().splitlines() if self.path.exists() else []:
-            self.named.add(json.loads(line)["name"])
+        if self.path.exists():
+            rows = [row for row in read_lines(self.path) if "name" in row]
+            write_lines(self.path, rows)  # without a line that a kill cut off
+            self.named |= {row["name"] for row in rows}
         for source in {id(s): s for s in self.sources.values()}.values():
             for name, reason in source.problems:
                 self.name(name, reason)
 
     def __call__(self, step: int, loaded: loader.Loaded) -> None:
-        self.seen += sum(len(rows) for rows in loaded.index.values())
+        self.read += sum(len(rows) for rows in loaded.records.values())
         for stream, records in loaded.rejected.items():
             self.count += len(records)
             source = self.sources[stream]
@@ -111,4 +115,4 @@ class Rejects:
             file.write(json.dumps({"name": name, "reason": reason}) + "\n")
 
     def metrics(self) -> dict[str, float]:
-        return {"data/rejected": float(self.count)}
+        return {"data/rejected": float(self.count), "data/read": float(self.read)}

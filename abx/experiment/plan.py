@@ -11,48 +11,79 @@ from abx.data.streams import open_sources, views_per_step
 from abx.experiment.config import Recipe
 from abx.types import ABBatch, Views
 
+SPEEDS = {"two CPU cores": 5e10, "one H200 at 40 % of its peak": 4e14}
+"""FLOP/s that a run can hope for: measured on the smoke preset, and METHODS §6's assumption."""
+
 
 def plan(recipe: Recipe) -> str:
-    """Several lines of text. Indexes the data; runs nothing on a device."""
+    """Several lines of text. Indexes the data; allocates nothing of the run's size and writes nothing."""
     data, steps = recipe.data, recipe.steps
     sources = open_sources(data.specs())
     state = jax.eval_shape(lambda: train.init(recipe.method, recipe.optim.build(steps), recipe.seed, blank_batch(recipe)))
     count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state) if x.dtype != jax.dtypes.float0)
     per_step = views_per_step(data)
-    lr = recipe.optim.learning_rate(steps)
-    points = [round(steps * share) for share in (0, 0.05, 0.25, 0.5, 1)]
     lines = [
-        f"method       {type(recipe.method).__name__}, {count(state.model) / 1e6:.2f} M parameters, of which backbone "
+        f"method       {type(recipe.method).__name__}: {count(state.model) / 1e6:.2f} M parameters, of which backbone "
         f"{count(state.model.backbone) / 1e6:.2f} M",
-        f"steps        {steps:,} x {per_step:,} views = {steps * per_step:,} views",
+        f"steps        {steps:,} x {per_step:,} views = {steps * per_step:,} views (each crop counts once)",
     ]
     for name, batch in data.batch_sizes().items():
-        crops, source = data.crops()[name], sources[name]
+        crops, images = data.crops()[name], len(sources[name])
         lines.append(
-            f"{name:<12} {data.specs()[name]}: {len(source):,} images, {batch:,} a step x {crops.n} views of {crops.size} px "
-            f"= {steps * batch / len(source):.2f} epochs"
+            f"data.{name:<7} {data.specs()[name]}: {images:,} images; a step takes {batch:,} images x {crops.n} views of "
+            f"{crops.size} px; {steps * batch / images:,.2f} epochs"
         )
     sizes = {name: crops.size for name, crops in data.crops().items()}
     flops = step_flops(recipe.method, data.batch_sizes(), sizes, next(reversed(data.crops().values())).n)
     if flops is not None:
-        lines.append(
-            f"FLOPs        {flops / per_step / 1e9:.3f} G per view, {flops / 1e12:.3f} T per step, {flops * steps:.3g} in all; "
-            f"at 100 TFLOP/s sustained {flops * steps / 3.6e17:.2f} hours"
-        )
+        lines += [
+            f"FLOPs        {_si(flops / per_step)} per view, {_si(flops)} per step, {flops * steps:.2e} in all",
+            "time         "
+            + ", ".join(f"{duration(flops * steps / speed)} on {where}" for where, speed in SPEEDS.items())
+            + " (FLOPs / speed; evaluation and loading not counted)",
+        ]
+    lr, warm = recipe.optim.learning_rate(steps), round(recipe.optim.warmup * steps)
+    points = [0, warm, *(round(warm + (steps - warm) * share) for share in (1 / 3, 2 / 3, 1))]
+    lines.append("lr           " + ", ".join(f"{float(lr(p)):.2e} at step {p:,}" for p in points))
+    if recipe.eval.every:
+        looks = -(-steps // recipe.eval.every) + 1
+        lines.append(f"evaluation   {looks:,} times: before the first step, every {recipe.eval.every:,} steps, at the end")
+    kept = f"the newest {recipe.ckpt.keep}" + (" and the best" if recipe.ckpt.keep_best else "")
+    most = (recipe.ckpt.keep + recipe.ckpt.keep_best) * size
     lines += [
-        "lr           " + ", ".join(f"{float(lr(p)):.2e} at {p:,}" for p in points),
-        f"checkpoint   {size / 2**20:.0f} MiB, the newest {recipe.ckpt.keep}"
-        + (" and the best" if recipe.ckpt.keep_best else "")
-        + f", in {recipe.out / 'checkpoints'}",
+        f"checkpoint   {_bytes(size)}; {kept} are kept: up to {_bytes(most)}",
+        f"folder       {recipe.out}" + (", which is there already" if recipe.out.exists() else ""),
     ]
     return "\n".join(lines)
 
 
-def _blank(recipe: Recipe) -> Any:
+def blank_batch(recipe: Recipe) -> Any:
     """A batch of the right shapes, from the configuration alone."""
     parts = {}
     for name, b in recipe.data.batch_sizes().items():
         c = recipe.data.crops()[name]
         parts[name] = Views(jnp.zeros((b, c.n, c.size, c.size, 3), jnp.uint8), jnp.tile(jnp.array([0.0, 0, 1, 1]), (b, c.n, 1)))
     return ABBatch(**parts) if len(parts) == 2 else parts["train"]
+
+
+def _si(flops: float) -> str:
+    """1.2e9 -> 1.20 GFLOP"""
+    for letter, unit in (("P", 1e15), ("T", 1e12), ("G", 1e9)):
+        if flops >= unit:
+            break
+    else:
+        letter, unit = "M", 1e6
+    return f"{flops / unit:.3g} {letter}FLOP"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def duration(seconds: float) -> str:
+    """To two figures in the unit that fits: 100 -> 1.7 minutes, 72000 -> 20 hours."""
+    for unit, length in (("years", 31_557_600), ("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.2g} {unit}" if seconds < 100 * length else f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.2g} seconds" if seconds >= 1 else "under a second"

@@ -19,14 +19,14 @@ import abx
 from abx import parallel, train
 from abx.analysis.pictures import draw_value_map, draw_views
 from abx.analysis.value_map import value_map
-from abx.checkpoint import Checkpoints
+from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data import loader
 from abx.data.images import crop_resize
 from abx.data.sources import Source
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment.cli import fail
 from abx.experiment.config import Recipe, differences, to_json
-from abx.experiment.folder import verdict
+from abx.experiment.folder import locked, verdict
 from abx.experiment.monitor import Monitor, Rejects
 from abx.experiment.plan import plan
 from abx.fit import Pace, fit
@@ -39,45 +39,56 @@ from abx.types import ABBatch, Views
 def run(recipe: Recipe) -> TrainState | None:
     """Train as the recipe says, or go on where its folder stopped; None for a dry run.
 
-    Raises: SpecError for data that cannot be opened. Exits with 2 for what only the devices or the folder can tell.
+    Raises: SpecError for data that cannot be opened and for a folder that cannot be written or that another process
+    writes. Exits with 2 for what only the devices or the folder can tell, with 1 when a checkpoint cannot be written or
+    read, and with 128 + its number when a signal cut the run short (see `fit`).
     """
-    out = recipe.out
     if recipe.dry_run:
         print(plan(recipe))
         return None
-    began = time.monotonic()
     sources = open_sources(recipe.data.specs())
     _check_devices(recipe)
+    try:
+        with locked(recipe.out):
+            state, cut = _run(recipe, sources)
+    except CheckpointError as wrong:
+        print(f"error: {wrong}", file=sys.stderr)
+        raise SystemExit(1) from wrong
+    if cut:
+        raise SystemExit(128 + cut)
+    return state
+
+
+def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
+    """The last state, and the signal that cut the run short (0 = none)."""
+    began, out = time.monotonic(), recipe.out
     _prepare_folder(recipe)
     monitor = Monitor.open(recipe, sources) if recipe.eval.every else None
     mesh, tx = parallel.mesh(), recipe.optim.build(recipe.steps)
     ds = recipe.data.batches(sources, recipe.seed)
     first = ds[0]
-    checkpoints = Checkpoints(out / "checkpoints", recipe.ckpt.keep, recipe.ckpt.keep_best)
     rejects = Rejects(sources, out / "rejected.jsonl")
-    state = _state(recipe, tx, mesh, first.batch, checkpoints, rejects)
-    _draw_views(out / "views.png", sources, first)
-    start = int(state.step)
-    print(f"{out}: step {start} of {recipe.steps}, {_describe(recipe, state)}, ready in {time.monotonic() - began:.0f} s")
-
-    log = MetricsLog(out / "metrics.jsonl", start)
-    step_fn = train.make_step(recipe.method, tx, recipe.ema.schedule(recipe.steps), recipe.seed, mesh)
-    state, complete = fit(
-        step_fn,
-        state,
-        lambda step: loader.stream(ds, step, recipe.data.workers),
-        mesh=mesh,
-        pace=Pace(recipe.steps, recipe.log.every, recipe.eval.every, recipe.ckpt.every, views_per_step(recipe.data)),
-        log=log,
-        checkpoints=checkpoints,
-        evaluate=monitor.evaluate if monitor else None,
-        watch=rejects,
-        meta=lambda: {"config": to_json(recipe), "rejected": rejects.count},
-    )
-    log.close()
-    checkpoints.close()
-    _finish(recipe, state, monitor, complete)
-    return state
+    with Checkpoints(out / "checkpoints", recipe.ckpt.keep, recipe.ckpt.keep_best) as checkpoints:
+        state = _state(recipe, tx, mesh, first.batch, checkpoints, rejects)
+        _draw_views(out / "views.png", sources, first)
+        start, took = int(state.step), time.monotonic() - began
+        print(f"{out}: step {start} of {recipe.steps}, {_describe(recipe, state)}, ready in {took:.0f} s", flush=True)
+        pace = Pace(recipe.steps, recipe.log.every, recipe.eval.every, recipe.ckpt.every, views_per_step(recipe.data))
+        with MetricsLog(out / "metrics.jsonl", start) as log:
+            state, cut = fit(
+                train.make_step(recipe.method, tx, recipe.ema.schedule(recipe.steps), recipe.seed, mesh),
+                state,
+                lambda step: loader.stream(ds, step, recipe.data.workers),
+                mesh=mesh,
+                pace=pace,
+                log=log,
+                checkpoints=checkpoints,
+                evaluate=monitor.evaluate if monitor else None,
+                watch=rejects,
+                meta=lambda: {"config": to_json(recipe), "rejected": rejects.count, "read": rejects.read},
+            )
+    _finish(recipe, state, monitor, complete=not cut)
+    return state, cut
 
 
 def _check_devices(recipe: Recipe) -> None:
@@ -91,20 +102,28 @@ def _check_devices(recipe: Recipe) -> None:
         fail(fail_on)
 
 
+OURS = ("checkpoints", "metrics.jsonl", "rejected.jsonl", "final.json", "report.txt", "views.png", "value_map.png")
+"""What a run leaves in its folder, beside `config.json`, the first to come and the last to go."""
+
+
 def _prepare_folder(recipe: Recipe) -> None:
     """config.json and environment.json; refuses to go on with another configuration than the folder's."""
     out, path = recipe.out, recipe.out / "config.json"
-    if not recipe.resume and out.exists():
-        for name in ("checkpoints", "metrics.jsonl", "rejected.jsonl", "final.json", "config.json"):
+    if not recipe.resume:
+        there = [name for name in OURS if (out / name).exists()]
+        if there and not path.exists():
+            fail([f"--no-resume would delete {', '.join(there)} in {out}, which holds no config.json and so no run"])
+        for name in (*there, "config.json"):
             stale = out / name
             shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
-    if path.exists() and (changed := differences(json.loads(path.read_text()), to_json(recipe))):
-        fail([f"{out} holds a run with other settings; give another --out, or --no-resume to start anew", *changed])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        _write_json(path, to_json(recipe))
-    except OSError as wrong:
-        fail([f"--out {out} cannot be written: {wrong.strerror}"])
+    if path.exists():
+        try:
+            changed = differences(json.loads(path.read_text()), to_json(recipe))
+        except ValueError:
+            fail([f"{path} cannot be read; give another --out, or --no-resume to start anew"])
+        if changed:
+            fail([f"{out} holds a run with other settings; give another --out, or --no-resume to start anew", *changed])
+    _write_json(path, to_json(recipe))
     _write_json(out / "environment.json", environment())
 
 
@@ -127,18 +146,18 @@ def _state(
     """A fresh state, or that of the newest checkpoint."""
     sharding = parallel.replicated(mesh)
     init = lambda batch: train.init(recipe.method, tx, recipe.seed, batch)
-    newest = checkpoints.latest()
-    if newest is None:
+    found = checkpoints.restore_newest(jax.eval_shape(init, batch), sharding)
+    if found is None:
         fresh: TrainState = jax.jit(init, out_shardings=sharding)(batch)
         return fresh
-    state, meta = checkpoints.restore(newest, jax.eval_shape(init, batch), sharding)
-    rejects.count = meta["rejected"]
+    state, meta = found
+    rejects.count, rejects.read = meta["rejected"], meta["read"]
     return TrainState(*state)
 
 
 def _draw_views(path: Path, sources: dict[str, Source], first: loader.Loaded) -> None:
     """The crops of the first batch on the pictures they were cut from; of two streams, the value's."""
-    name, index = next(reversed(first.index.items()))
+    name, index = next(reversed(first.records.items()))
     views: Views = getattr(first.batch, name) if name != "train" else first.batch
     rows = min(4, len(index))
     pictures = [sources[name][int(i)].image for i in index[:rows]]
@@ -149,19 +168,21 @@ def _finish(recipe: Recipe, state: TrainState, monitor: Monitor | None, complete
     out = recipe.out
     text = verdict(out)
     (out / "report.txt").write_text(text)
-    if isinstance(recipe.method, AB) and monitor:
+    if isinstance(recipe.method, AB) and monitor and complete:  # who was told to stop does not linger over pictures
         loaded = monitor.batch(0)
-        picture = monitor.sources["value"][int(loaded.index["value"][0])].image
+        picture = monitor.sources["value"][int(loaded.records["value"][0])].image
         draw_map(out / "value_map.png", recipe.method, state.model, state.carry, picture, MIDDLE, loaded.batch)
     if complete:
         last: dict[str, Any] = {}
         for row in read_metrics(out / "metrics.jsonl"):
             last |= row
-        del last["step"]
+        last.pop("step", None)
         final = {"step": int(state.step), "params_sha256": digests(state), "metrics": _finite(last)}
         _write_json(out / "final.json", final)
     print(text)
-    names = [n for n in ("report.txt", "views.png", "value_map.png", "metrics.jsonl", "final.json") if (out / n).exists()]
+    names = [
+        n for n in ("report.txt", "views.png", "value_map.png", "metrics.jsonl", "final.json") if (out / n).exists()
+    ]
     print("written: " + "  ".join(str(out / n) for n in names))
 
 

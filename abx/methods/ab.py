@@ -71,10 +71,10 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class AB(Generic[R]):
-    """Predict, from each crop, the annotations of every other crop."""
+    """Annotation bootstrapping: from each view of an image, predict the annotations of every other view."""
 
     base: R
-    """What is bootstrapped: any Reward."""
+    """The method whose reward is bootstrapped."""
     gamma: float = 0.5
     """Discount in [0, 1): the share of the target that is bootstrapped rather than rewarded (paper: 0.5)."""
     gamma_warmup: int = 0
@@ -82,24 +82,24 @@ class AB(Generic[R]):
     value_weight: float = 1.0
     """Weight of the value loss (paper: 1). 0 = the ablation "no propagation loss"."""
     reward_weight: float = 2.0
-    """Weight of the base's loss. 2 = the sum of both contrastive directions, as algorithms 1 and 2 print it (A-12);
-    0 = the ablation "no annotation loss"."""
+    """Weight of the base's own loss. 2 = the sum of both contrastive directions, as the paper's algorithms print it; 0 =
+    the ablation "no annotation loss"."""
     actions: bool = True
-    """Tell the decoder where it goes. Off = the ablation "removing action tokens": every target looks alike."""
+    """Tell the decoder which box it moves to. Off = the ablation "removing action tokens": every target looks alike."""
     augment_value: bool = False
     """Photometric augmentation and flips on the value crops: the ablation "adding augmentations"."""
     photometric: Photometric = field(default_factory=Photometric)
-    """What augment_value applies."""
+    """Augmentation of the value crops; unused without --method.augment-value."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     value_embed: int = 256
-    """Width of the value head's embedding space. The paper gives none; the base's (METHODS §2.5)."""
+    """Width of the value head's embedding space. The paper gives none; 256 is our choice."""
     value_scale: float = 10.0
-    """Initial scale t of equation 4 (SigLIP's)."""
+    """Initial scale t of the value head (equation 4); 10 is SigLIP's."""
     value_bias: float | Literal["auto", "first-batch"] = "auto"
-    """Initial bias b of equation 4. auto: -10 for 4096 <= l < 16384 annotations, else -ln l (A-35); first-batch: such
-    that sum_l Q = 1 on the first batch."""
+    """Initial bias b of the value head (equation 4): a number; auto = -10 for 4096 to 16383 annotations, else minus the
+    logarithm of their count; first-batch = such that values sum to 1 over the annotations of the first batch."""
     chunk: int = 0
-    """Annotations scored at a time; 0 = all at once while they fit in 256 MB per device, else 4096."""
+    """Annotations scored at a time, to save memory; 0 = all at once while they fit in 256 MB per device, else 4096."""
 
     def problems(self) -> list[str]:
         found = [f"base.{p}" for p in self.base.problems()] + self.decoder.problems() + self.photometric.problems()
@@ -110,6 +110,8 @@ class AB(Generic[R]):
                 found.append(f"{name} must be at least 0, not {getattr(self, name)}")
         if self.value_embed < 1:
             found.append(f"value_embed must be at least 1, not {self.value_embed}")
+        if not isinstance(self.value_bias, str) and not math.isfinite(self.value_bias):
+            found.append(f"value_bias must be a finite number, auto or first-batch, not {self.value_bias}")
         if not self.value_scale > 0:
             found.append(f"value_scale must be above 0, not {self.value_scale}")
         return found
@@ -211,11 +213,11 @@ class AB(Generic[R]):
 
     def _views(self, views: Views, key: PRNGKeyArray, axis: str | None) -> tuple[Array, Float[Array, "b n n 4"]]:
         """The value crops as the towers take them, and the action from each to each."""
-        images, actions = views.images, boxes.relative_boxes(views.boxes)
+        images, actions = jnp.asarray(views.images), jnp.asarray(boxes.relative_boxes(views.boxes))
         if self.augment_value:
             images, flipped = self.photometric.batch(images, key, axis=axis)
             # From a mirrored view the world is mirrored. That the target may be too, no box can tell.
-            actions = jnp.where(flipped[:, :, None, None], boxes.flip(actions), actions)
+            actions = jnp.where(flipped[:, :, None, None], jnp.asarray(boxes.flip(actions)), actions)
         if not self.actions:
             # Every action carries the same four tokens, which training is free to make the mask's.
             actions = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), actions.shape)
@@ -231,7 +233,7 @@ class AB(Generic[R]):
 def _bias_for_unit_sum(logits: Float[Array, "b i j l"]) -> Float[Array, ""]:
     """The b for which the mean over pairs of sum_l sigmoid(logits + b) is 1, by bisection."""
 
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = (low + high) / 2
         above = jax.nn.sigmoid(logits + middle).sum(-1).mean() > 1

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from abx import losses, parallel
 from abx.augment import Photometric
 from abx.nn import Projector, ViT, ViTConfig, unit
-from abx.types import Aux, Views
+from abx.types import AnyArray, Aux, Views
 
 
 class SimCLRModel(eqx.Module):
@@ -34,10 +34,11 @@ class SimCLR:
     hidden: int = 4096
     """Hidden width of the projection head."""
     embed: int = 256
-    """Width of the shared embedding space."""
+    """Width of the embedding in which views are compared: the projection head's output."""
     temperature: float = 0.1
-    """Cosines are divided by it."""
+    """What cosine similarities are divided by before the softmax."""
     photometric: Photometric = field(default_factory=Photometric)
+    """Augmentation of the two views."""
 
     @property
     def width(self) -> int:
@@ -124,5 +125,5 @@ class SimCLR:
         """`batch`: two crops of each image. SimCLR has no targets; the EMA copy is kept for evaluation alone."""
         return self.reward_loss(model, self.encode(model, self.prepare(batch, key, axis=axis)), None, carry, axis=axis)
 
-    def pooled(self, model: SimCLRModel, images: Float[Array, "b n h w 3"]) -> Float[Array, "b n d"]:
-        return jax.vmap(jax.vmap(lambda image: model.backbone.pool(model.backbone(image))))(images)
+    def pooled(self, model: SimCLRModel, images: UInt8[AnyArray, "b n h w 3"] | Float[AnyArray, "b n h w 3"]) -> Float[Array, "b n d"]:
+        return jax.vmap(jax.vmap(lambda image: model.backbone.pool(model.backbone(image))))(jnp.asarray(images))

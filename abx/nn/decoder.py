@@ -13,7 +13,8 @@ from abx.nn.layers import MLP, LayerNorm, Linear, Remat, SelfAttention, Stack, a
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of the action decoder: S-wide and four layers deep whatever the backbone (paper)."""
+    """Sizes of the action decoder, which is thrown away after training; in the paper 384 wide and four layers deep
+    whatever the backbone."""
 
     width: int = 384
     """Width of an action token."""
@@ -24,12 +25,12 @@ class DecoderConfig:
     mlp: int = 1536
     """Hidden width of each layer's MLP."""
     bins: int = 512
-    """Tokens that a box coordinate is discretised into. The paper gives no number; our choice (A-10)."""
+    """Tokens that a box coordinate is discretised into. The paper gives no number; 512 is our choice."""
     low: float = -4.0
-    """Lowest coordinate that has a bin of its own, in sides of the source view. Our choice (A-10)."""
+    """Lowest box coordinate with a bin of its own, in sides of the view one stands in; lower ones are cut. Our choice."""
     high: float = 5.0
-    """Highest such coordinate."""
-    remat: Remat = "none"
+    """Highest such coordinate. Our choice."""
+    remat: Remat = "auto"
     """What to keep for the backward pass, as for the backbone."""
     unroll: bool = False
     """Unroll the scan over layers, to count FLOPs."""
@@ -41,9 +42,9 @@ class DecoderConfig:
             if getattr(self, name) < 1:
                 found.append(f"decoder.{name} must be at least 1, not {getattr(self, name)}")
         if not found and self.width % self.heads:
-            found.append(f"decoder.heads {self.heads} must divide decoder.width {self.width}")
-        if self.low >= self.high:
-            found.append(f"decoder.low {self.low} must be below decoder.high {self.high}")
+            found.append(f"decoder.heads must divide the width, {self.width}, which {self.heads} does not")
+        if not self.low < self.high:
+            found.append(f"decoder.low must be below the highest coordinate, {self.high}, not {self.low}")
         return found
 
 

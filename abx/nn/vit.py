@@ -29,15 +29,16 @@ class ViTConfig:
     patch: int = 16
     """Side of a patch in pixels."""
     size: int = 224
-    """Side in pixels of the image for which positions are native; others interpolate."""
+    """Side in pixels of the views that positions are made for; for views of other sizes they are interpolated."""
     position: Literal["sincos", "learned"] = "sincos"
     """Position embedding: a fixed 2-D sine-cosine table, or a learned one."""
     pool: Literal["gap", "map", "token"] = "gap"
     """From tokens to features: global average, multi-head attention pooling, or an extra [CLS] token."""
     gelu: Gelu = "tanh"
     """GELU's tanh approximation (flax, big_vision) or the exact one (torch, timm)."""
-    remat: Remat = "none"
-    """What to keep for the backward pass: "none" = everything, "dots" = matmuls, "full" = recompute everything."""
+    remat: Remat = "auto"
+    """What to keep for the backward pass: none = everything, dots = matmuls, full = only each block's input; auto =
+    full on a CPU, where that is quicker, and none on an accelerator."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Dtype of the activations; auto is bfloat16 on an accelerator, float32 on a CPU. Parameters are float32."""
     unroll: bool = False
@@ -52,9 +53,9 @@ class ViTConfig:
         if found:
             return found
         if self.width % self.heads:
-            found.append(f"backbone.heads {self.heads} must divide backbone.width {self.width}")
+            found.append(f"backbone.heads must divide the width, {self.width}, which {self.heads} does not")
         if self.size % self.patch:
-            found.append(f"backbone.patch {self.patch} must divide backbone.size {self.size}")
+            found.append(f"backbone.size must be a multiple of the patch, {self.patch}, not {self.size}")
         if self.position == "sincos" and self.width % 4:
             found.append(f"backbone.width must be a multiple of 4 for sine-cosine positions, not {self.width}")
         return found
@@ -124,8 +125,9 @@ class ViT(eqx.Module):
             return jnp.asarray(sincos(grid, native, self.config.width))
         if grid == (native, native):
             return self.pos_embed
-        table = self.pos_embed.reshape(native, native, -1)
-        return jax.image.resize(table, (*grid, table.shape[-1]), "bicubic", antialias=False).reshape(-1, table.shape[-1])
+        d = self.config.width
+        table = self.pos_embed.reshape(native, native, d)
+        return jax.image.resize(table, (*grid, d), "bicubic", antialias=False).reshape(-1, d)
 
     def pool(self, tokens: Float[Array, "t d"]) -> Float[Array, " d"]:
         """Features of a whole view."""

@@ -4,7 +4,7 @@ All on frozen features of central crops. They tell whether a run learns; for a t
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +110,7 @@ def _train_attentive(
     def loss(probe: tuple[AttentionPool, Linear], rows: Array) -> Array:
         return optax.softmax_cross_entropy_with_integer_labels(_logits(probe, x[rows]), y[rows]).mean()
 
-    def step(state: tuple, rows: Array) -> tuple:
+    def step(state: tuple[Any, Any], rows: Array) -> tuple[tuple[Any, Any], None]:
         probe, opt = state
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
             updates, opt = tx.update(jax.grad(loss)(probe, rows), opt, probe)

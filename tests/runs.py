@@ -1,0 +1,75 @@
+"""Runs so small that they are over in seconds: as objects for one process, and as a command line for many."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from conftest import TINY_AB, TINY_SIMCLR
+
+from abx.data.streams import ABData, PairData
+from abx.data.views import RandomCrops
+from abx.experiment import Checkpointing, Evaluation, Logging, Recipe
+
+ROOT = Path(__file__).parent.parent
+
+
+def tiny(name: str, out: Path, **changes: Any) -> Recipe:
+    """Eight steps of `ab` or `simclr` on scenes: 16-pixel views, batches of 8, an evaluation of a handful of pictures."""
+    pair = RandomCrops(n=2, size=16, scale=(0.2, 1.0))
+    views = RandomCrops(n=3, size=16, scale=(0.1, 0.5))
+    ab = ABData(reward_batch=8, value_batch=8, reward_views=pair, value_views=views)
+    settings: dict[str, Any] = {
+        "method": TINY_AB if name == "ab" else TINY_SIMCLR,
+        "data": ab if name == "ab" else PairData(batch=8, views=pair),
+        "steps": 8,
+        "eval": Evaluation(every=4, train_images=24, test_images=12, batches=1),
+        "ckpt": Checkpointing(every=2),
+        "log": Logging(every=1),
+        "out": out,
+    }
+    return Recipe(**settings | changes)
+
+
+def command(out: Path, steps: int, workers: int = 0, *more: str) -> list[str]:
+    """`recipes/ab_simclr.py smoke`, made so small that a step takes milliseconds."""
+    flags = {
+        "method.base.backbone.width": 16,
+        "method.base.backbone.depth": 1,
+        "method.base.backbone.heads": 2,
+        "method.base.backbone.mlp": 16,
+        "method.base.backbone.size": 16,
+        "method.base.hidden": 16,
+        "method.base.embed": 8,
+        "method.decoder.width": 16,
+        "method.decoder.depth": 1,
+        "method.decoder.heads": 2,
+        "method.decoder.mlp": 16,
+        "method.decoder.bins": 16,
+        "method.value-embed": 8,
+        "data.reward-batch": 8,
+        "data.value-batch": 8,
+        "data.reward-views.size": 16,
+        "data.value-views.size": 16,
+        "data.workers": workers,
+        "eval.every": 0,
+        "ckpt.every": 2,
+        "log.every": 1,
+        "steps": steps,
+        "out": out,
+    }
+    words = [str(word) for flag, value in flags.items() for word in (f"--{flag}", value)]
+    return [sys.executable, str(ROOT / "recipes" / "ab_simclr.py"), "smoke", *words, *more]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """For `command`: one CPU device, and compiled programs kept in `cache`, so that a start costs seconds."""
+    ours = {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return {**os.environ, **ours}

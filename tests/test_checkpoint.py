@@ -1,0 +1,298 @@
+"""A checkpoint is whole or not there, comes back bit for bit, and the last few and the best are kept."""
+
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import TINY_AB, random_views
+
+from abx import parallel, train
+from abx.checkpoint import CheckpointError, Checkpoints
+from abx.optim import AdamW
+from abx.types import ABBatch
+
+TX = AdamW().build(10)
+NOISE = np.random.default_rng(0).normal(size=(100, 100)).astype(np.float32)
+
+
+def small(step: int = 0):
+    """A state of a few arrays, of every type there is in one. `w` is large enough to have a file of its own."""
+    parts = {"w": jnp.asarray(NOISE) + step, "none": None}
+    opt = (jnp.uint32(step), (), {"bf": jnp.full((3,), 1.1, jnp.bfloat16), "flag": jnp.array([True, False])})
+    return train.TrainState(jnp.int32(step), parts, {"w": -parts["w"]}, jnp.float32(0.1), opt)
+
+
+def like(state):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+
+
+def placed(state, devices=None):
+    return jax.device_put(state, parallel.replicated(parallel.mesh(devices)))
+
+
+def same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        assert x.weak_type == y.weak_type
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+@pytest.fixture
+def sharding():
+    return parallel.replicated(parallel.mesh())
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Checkpoints of steps 2 and 4 on disk."""
+    folder = tmp_path / "checkpoints"
+    with Checkpoints(folder) as checkpoints:
+        for step in (2, 4):
+            checkpoints.save(step, placed(small(step)), {"step": step})
+    return folder
+
+
+def noise(shapes):
+    """Any state of these shapes, without compiling what would make a real one."""
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda x: jnp.asarray(rng.integers(0, 100, x.shape) * 1.1, x.dtype), shapes)
+
+
+def test_bit_for_bit(tmp_path, ab_batch, sharding):
+    """A state of AB with Adam: values, types, classes and treedef."""
+    state = placed(noise(jax.eval_shape(lambda batch: train.init(TINY_AB, TX, 0, batch), ab_batch)))
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(3, state, {"nested": {"list": [1, 2.5, None, "x"]}})
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        again, meta = checkpoints.restore_newest(like(state), sharding)
+    same(state, again)
+    assert type(again) is train.TrainState
+    assert meta == {"nested": {"list": [1, 2.5, None, "x"]}}
+
+
+def test_saved_while_it_is_given_away(tmp_path, sharding):
+    """The step that follows overwrites the buffers before they are on disk."""
+    state, before = placed(small(1)), placed(small(1))
+    step = jax.jit(lambda s: jax.tree.map(lambda x: ~x if x.dtype == bool else x * 0, s), donate_argnums=0)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state, {})
+        for _ in range(5):
+            state = step(state)
+        same(before, checkpoints.restore(1, like(before), sharding)[0])
+
+
+@pytest.mark.parametrize(("from_", "to"), [(8, 2), (2, 8), (8, 1), (1, 8)])
+def test_onto_another_number_of_devices(tmp_path, from_, to):
+    state = placed(small(7), jax.devices()[:from_])
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, state, {})
+    new = parallel.replicated(parallel.mesh(jax.devices()[:to]))
+    with Checkpoints(tmp_path) as checkpoints:
+        again, _ = checkpoints.restore(7, like(state), new)
+    same(state, again)
+    assert all(x.sharding.device_set == set(jax.devices()[:to]) for x in jax.tree.leaves(again))
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize(
+    ("scores", "kept", "best"),
+    [
+        ([None, None, None, None], [3, 4], None),
+        ([0.1, 0.9, 0.2, 0.3], [2, 3, 4], 2),
+        ([0.9, float("nan"), 0.2, None], [1, 3, 4], 1),
+        ([float("nan")] * 4, [3, 4], None),
+        ([0.5, 0.5, None, None], [2, 3, 4], 2),
+        ([-3.0, float("-inf"), None, float("inf")], [1, 3, 4], 1),
+        ([0.1, 0.2, 0.3, 0.4], [3, 4], 4),
+    ],
+)
+def test_keeps_the_last_two_and_the_best(tmp_path, scores, kept, best, restarts):
+    """NaN and no score never win, and scores outlive the program."""
+    checkpoints = Checkpoints(tmp_path, keep=2, keep_best=True)
+    for step, score in enumerate(scores, 1):
+        if restarts:
+            checkpoints.close()
+            checkpoints = Checkpoints(tmp_path, keep=2, keep_best=True)
+        checkpoints.save(step, {"x": jnp.float32(step)}, {}, score)
+    checkpoints.close()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == kept
+        assert checkpoints.best() == best
+        assert checkpoints.latest() == 4
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == kept
+
+
+def test_without_keep_best_only_the_last(tmp_path):
+    with Checkpoints(tmp_path, keep=1, keep_best=False) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, {"x": jnp.float32(step)}, {}, 1.0 / step)
+    assert [p.name for p in tmp_path.iterdir()] == ["3"]
+
+
+def test_a_step_that_is_there_is_left_alone(saved, sharding):
+    with Checkpoints(saved) as checkpoints:
+        checkpoints.save(4, placed(small(99)), {"step": 99})
+        again, meta = checkpoints.restore(4, like(small()), sharding)
+    same(placed(small(4)), again)
+    assert meta == {"step": 4}
+
+
+def test_nothing_there_yet(tmp_path, sharding):
+    for folder in (tmp_path / "new", tmp_path):
+        with Checkpoints(folder) as checkpoints:
+            assert checkpoints.latest() is None
+            assert checkpoints.best() is None
+            assert checkpoints.restore_newest(like(small()), sharding) is None
+
+
+def test_a_file_in_the_folders_place(tmp_path):
+    (tmp_path / "checkpoints").write_text("x")
+    with pytest.raises(CheckpointError, match="checkpoints cannot hold checkpoints: it is a file"):
+        Checkpoints(tmp_path / "checkpoints")
+
+
+def test_what_was_cut_off_while_saving_is_ignored_and_removed(saved, sharding):
+    half = saved / "6.orbax-checkpoint-tmp"
+    shutil.copytree(saved / "4", half)
+    (half / "state" / "manifest.ocdbt").unlink()
+    with Checkpoints(saved, read_only=True) as checkpoints:  # a run may be writing it
+        assert checkpoints.latest() == 4
+    assert half.exists()
+    with Checkpoints(saved) as checkpoints:
+        assert checkpoints.latest() == 4
+        same(placed(small(4)), checkpoints.restore_newest(like(small()), sharding)[0])
+        checkpoints.save(6, placed(small(6)), {"step": 6})
+    assert not half.exists()
+    with Checkpoints(saved) as checkpoints:
+        same(placed(small(6)), checkpoints.restore(6, like(small()), sharding)[0])
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+HARM = {
+    "empty": lambda f: (shutil.rmtree(f), f.mkdir()),
+    "no state": lambda f: shutil.rmtree(f / "state"),
+    "no meta": lambda f: shutil.rmtree(f / "meta"),
+    "half of meta": lambda f: truncate(f / "meta" / "metadata"),
+    "no metadata": lambda f: (f / "state" / "_METADATA").unlink(),
+    "half of metadata": lambda f: truncate(f / "state" / "_METADATA"),
+    "no manifest": lambda f: (f / "state" / "manifest.ocdbt").unlink(),
+    "half of manifest": lambda f: truncate(f / "state" / "manifest.ocdbt"),
+    "no data": lambda f: shutil.rmtree(f / "state" / "ocdbt.process_0"),
+    "empty data": lambda f: [p.write_bytes(b"") for p in (f / "state" / "ocdbt.process_0" / "d").iterdir()],
+    "half of the data": lambda f: [truncate(p) for p in (f / "state").rglob("d/*")],
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_broken_one_gives_way_to_the_one_before(saved, sharding, harm, capfd):
+    HARM[harm](saved / "4")
+    with Checkpoints(saved, read_only=True) as checkpoints:
+        same(placed(small(2)), checkpoints.restore_newest(like(small()), sharding)[0])
+    assert sorted(p.name for p in saved.iterdir()) == ["2", "4"]
+    capfd.readouterr()
+    with Checkpoints(saved) as checkpoints:
+        state, meta = checkpoints.restore_newest(like(small()), sharding)
+        same(placed(small(2)), state)
+        assert meta == {"step": 2}
+        err = capfd.readouterr().err
+        assert err.count("\n") == 1, err
+        assert f"{saved / '4'} is not whole" in err
+        assert "going on from step 2" in err
+        checkpoints.save(4, placed(small(4)), {"step": 4})
+    assert sorted(p.name for p in saved.iterdir()) == ["2", "4", "broken-4"]
+    with Checkpoints(saved) as checkpoints:
+        same(placed(small(4)), checkpoints.restore_newest(like(small()), sharding)[0])
+
+
+def test_all_broken_is_an_error_and_nothing_is_moved(saved, sharding):
+    for step in ("2", "4"):
+        HARM["no manifest"](saved / step)
+    with Checkpoints(saved) as checkpoints, pytest.raises(CheckpointError, match="4 is not whole"):
+        checkpoints.restore_newest(like(small()), sharding)
+    assert sorted(p.name for p in saved.iterdir()) == ["2", "4"]
+
+
+def test_another_model_gives_one_clear_sentence(saved, sharding, capfd):
+    state = like(small())
+    wide = state._replace(model=state.model | {"w": jax.ShapeDtypeStruct((2, 4), jnp.float32)})
+    cases = {
+        r"model\.w is float32\[100, 100\] there and float32\[2, 4\] here$": wide,
+        r"carry is float32\[\] there and int32\[\] here$": state._replace(carry=jax.ShapeDtypeStruct((), jnp.int32)),
+        r"model\.new is absent there and float32\[\] here$": state._replace(
+            model=state.model | {"new": jax.ShapeDtypeStruct((), jnp.float32)}
+        ),
+        r"opt\.0 is uint32\[\] there and absent here, and 2 more differ$": state._replace(opt=()),
+    }
+    with Checkpoints(saved) as checkpoints:
+        for sentence, other in cases.items():
+            with pytest.raises(CheckpointError, match=r"4 is of another model: " + sentence):
+                checkpoints.restore_newest(other, sharding)
+    assert sorted(p.name for p in saved.iterdir()) == ["2", "4"]
+    assert capfd.readouterr().err == ""
+
+
+def test_names_of_a_real_state_are_those_orbax_gives(tmp_path, rng, sharding):
+    batch = ABBatch(random_views(rng, 8, 2), random_views(rng, 8, 3))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, placed(noise(jax.eval_shape(lambda: train.init(TINY_AB, TX, 0, batch)))), {})
+        other = jax.eval_shape(lambda: train.init(replace(TINY_AB, value_embed=24), TX, 0, batch))
+        with pytest.raises(CheckpointError, match=r"is of another model: .*value.* is float32\[.*20.*24.*more differ"):
+            checkpoints.restore(1, other, sharding)
+
+
+def test_an_error_inside_is_not_hidden_by_a_save_that_fails(tmp_path, capsys):
+    with pytest.raises(ZeroDivisionError), Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, placed(small(1)), {})
+        checkpoints.manager.wait_until_finished()
+        checkpoints.manager.wait_until_finished = lambda: (_ for _ in ()).throw(OSError("no space left"))
+        raise ZeroDivisionError
+    assert "could not be written" in capsys.readouterr().err
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import jax.numpy as jnp
+from abx.checkpoint import CheckpointError, Checkpoints
+folder = Path(sys.argv[1])
+state = lambda step: {"x": jnp.arange(400_000, dtype=jnp.float32) * 1.1 + step}
+with Checkpoints(folder) as checkpoints:
+    checkpoints.save(1, state(1), {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(2, state(2), {})
+except CheckpointError as wrong:
+    print(wrong)
+else:
+    sys.exit("no error")
+"""
+
+
+def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_stays(tmp_path, sharding):
+    """Files can be no longer than 100 kB, which for a writer is the same as a disk that fills up half-way."""
+    folder = tmp_path / "c"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(folder)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"a checkpoint could not be written to {folder} (")
+    assert done.stdout.count("\n") == 1
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.latest() == 1
+        again, _ = checkpoints.restore_newest({"x": jax.ShapeDtypeStruct((400_000,), jnp.float32)}, sharding)
+        np.testing.assert_array_equal(again["x"], np.arange(400_000, dtype=np.float32) * np.float32(1.1) + 1)
+    assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN  # Python's own setting, which the limit relies on
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY

@@ -1,0 +1,416 @@
+"""What a person types: help, presets, flags, mistakes, each mistake in one sentence with exit code 2 and no traceback."""
+
+import dataclasses
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from recipes import NAMES, ROOT, load, tiny
+
+import abx
+from abx import cli as console
+from abx.experiment.cli import cli, fail, flags
+from abx.experiment.config import Recipe, flat, from_json, to_json
+
+PRESETS = [(name, preset) for name in NAMES for preset in ("smoke", "small", "paper")]
+EVERYWHERE = "--out --steps --seed --resume --no-resume --dry-run --data.workers --ckpt.every --log.every --eval.every"
+
+
+def call(name: str, *argv: object) -> None:
+    module = load(name)
+    cli(name, module.__doc__, module.PRESETS, [str(a) for a in argv])
+
+
+@pytest.fixture
+def refused(capsys):
+    """Calls a recipe that must stop with 2; its sentences."""
+
+    def refused(name: str, *argv: object) -> list[str]:
+        with pytest.raises(SystemExit) as stop:
+            call(name, *argv)
+        out, err = capsys.readouterr()
+        assert stop.value.code == 2
+        assert out == ""
+        assert all(line.startswith("error: ") for line in err.splitlines())
+        return [line.removeprefix("error: ") for line in err.splitlines()]
+
+    return refused
+
+
+@pytest.fixture(scope="module")
+def helped() -> dict[tuple[str, int], str]:
+    """--help of each recipe in a terminal of 80 and of 120 columns, as a person gets it."""
+    found = {}
+    for name in NAMES:
+        for columns in (80, 120):
+            command = [sys.executable, str(ROOT / "recipes" / f"{name}.py"), "--help"]
+            env = {"COLUMNS": str(columns), "PATH": "", "JAX_PLATFORMS": "no_such_platform"}  # no device is asked for
+            done = subprocess.run(command, capture_output=True, text=True, env=env, check=True)
+            found[name, columns] = done.stdout
+    return found
+
+
+def help_flags(text: str) -> set[str]:
+    """A flag's line begins at the margin; its explanation is indented."""
+    return {flag for line in re.findall(r"^│ (--.*)", text, re.M) for flag in re.findall(r"--[a-z][\w.-]*\w", line)}
+
+
+# Help
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help(helped, name):
+    text = helped[name, 80]
+    assert set(flags(load(name).PRESETS["smoke"])) == help_flags(text)
+    assert set(EVERYWHERE.split()) <= help_flags(text)
+    for fact in ("Ghosh & Levine", "Table", f"python recipes/{name}.py", "smoke", "small", "paper", "FLOPs", "Ours", "top-1"):
+        assert fact in text, fact
+    assert "Our inference" in text
+    assert "defaults below are those of the preset smoke" in text
+    assert f"runs/{name}-smoke" in text.replace("\n", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_fits_its_terminal_and_explains_every_flag(helped, name, columns):
+    lines = helped[name, columns].splitlines()
+    assert [line for line in lines if len(line) > columns] == []
+    for line, below in itertools.pairwise(lines):
+        if line.startswith("│ --"):
+            assert re.match(r"│ +[^ (]", below), f"{line} has no explanation"
+            assert not below.startswith("│ --"), f"{line} has no explanation"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_names_no_flag_that_there_is_not(helped, name):
+    text = helped[name, 120]
+    assert set(re.findall(r"--[a-z][\w.-]*\w", text)) <= help_flags(text) | {"--help"}
+
+
+def test_help_does_not_start_jax():
+    code = (
+        "import sys, runpy, jax; sys.argv = ['recipes/ab_simclr.py', *sys.argv[1:]]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "from jax._src import xla_bridge; print(code, xla_bridge.backends_are_initialized(), 'orbax' in sys.modules)"
+    )
+    for argv, code_expected in ((["--help"], 0), (["--method.gamma", "2"], 2)):
+        done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, cwd=ROOT)
+        assert done.stdout.splitlines()[-1] == f"{code_expected} False False", done.stderr
+
+
+# Presets and flags that there are not
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["smok"], "there is no preset 'smok'; did you mean smoke?"),
+        (["xyz"], "there is no preset 'xyz'; there are smoke, small, paper"),
+        (["--stps", "3"], "there is no flag --stps; did you mean --steps?"),
+        (["--data.reward_bach=3"], "there is no flag --data.reward-bach; did you mean --data.reward-batch?"),
+        (["--method.gama", "0.5"], "there is no flag --method.gama; did you mean --method.gamma?"),
+        (["--lr", "1"], "there is no flag --lr; did you mean --optim.lr?"),
+        (["--batch-size", "8"], "there is no flag --batch-size; did you mean --data.reward-batch or --data.value-batch?"),
+        (["--no-actions"], "there is no flag --no-actions; did you mean --method.no-actions?"),
+        (["--xyzzy"], "there is no flag --xyzzy; --help lists all"),
+        (["--steps", "3", "small"], "the preset comes first: write small before all flags"),
+        (["smoke", "oops"], "no flag takes the word 'oops'"),
+    ],
+)
+def test_typos(refused, argv, sentence):
+    assert refused("ab_simclr", *argv) == [sentence]
+
+
+@pytest.mark.parametrize("argv", [["--steps", "1e5"], ["--method.gamma"], ["--method.actions", "yes"], ["--ema.tau", "x"]])
+def test_values_of_another_type(argv, capsys):
+    """tyro's own words: which flag, and what was wrong."""
+    with pytest.raises(SystemExit) as stop:
+        call("ab_simclr", *argv)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert argv[0] in said or argv[-1] in said
+
+
+# Values that cannot be
+
+
+def test_every_problem_at_once(refused, tmp_path):
+    (tmp_path / "file").touch()
+    wrong = {
+        "--method.gamma": 1.0,
+        "--method.base.backbone.heads": 5,
+        "--method.value-weight": -1,
+        "--method.base.temperature": 0,
+        "--optim.lr": "nan",
+        "--optim.beta1": 1,
+        "--optim.weight-decay": -0.1,
+        "--data.reward-batch": 0,
+        "--data.value-views.n": 0,
+        "--data.reward-views.n": 3,
+        "--data.value-views.size": 30,
+        "--data.workers": -1,
+        "--data.value": f"folder:{tmp_path}/nowhere",
+        "--eval.test": f"foldr:{tmp_path}",
+        "--eval.every": -1,
+        "--eval.batches": 0,
+        "--ckpt.keep": 0,
+        "--log.every": -5,
+        "--ema.tau": 2,
+        "--steps": 0,
+        "--seed": -1,
+        "--out": tmp_path / "file",
+        "--typo": 1,
+    }
+    said = refused("ab_simclr", *(word for item in wrong.items() for word in item))
+    named = [re.findall(r"--[\w.-]*\w", sentence)[0] for sentence in said]
+    assert sorted(named) == sorted(wrong)
+    assert not any("_" in name for name in named)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-0.001", "0"])
+def test_learning_rates_that_are_none(refused, value):
+    (sentence,) = refused("simclr", "--optim.lr", value)
+    assert sentence.startswith("--optim.lr must be ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_problems_name_flags_that_exist(name, capsys):
+    """Whatever field is set to whatever nonsense: a sentence begins with that flag, as it is typed, or with one it clashes
+    with, and every flag it names exists."""
+    recipe, known = load(name).PRESETS["smoke"], set(flags(load(name).PRESETS["smoke"]))
+    reached = set()
+    for path, value in flat(to_json(recipe)).items():
+        if path.endswith("class") or isinstance(value, bool):
+            continue
+        for wrong in (-1, 0, 7, 1e9, float("nan")) if not isinstance(value, str) else ("nonsense",):
+            if isinstance(value, list):
+                wrong = [wrong, 0.5]
+            elif isinstance(value, int):
+                if wrong != wrong:
+                    continue
+                wrong = int(wrong)
+            elif isinstance(value, float):
+                wrong = float(wrong)
+            tree = to_json(recipe)
+            node = tree
+            *groups, field = path.split(".")
+            for group in groups:
+                node = node[group]
+            node[field] = wrong
+            try:
+                broken = from_json(tree)
+            except ValueError:  # a choice: tyro knows them
+                continue
+            if problems := broken.problems():
+                with pytest.raises(SystemExit):
+                    fail(problems)
+                said = capsys.readouterr().err
+                named = set(re.findall(r"--[\w.-]*\w", said))
+                assert named <= known, said
+                assert all(re.match(r"error: --[\w.-]+:? ", line) for line in said.splitlines()), said
+                reached |= named
+    silent = {flag for flag in known - reached if "no-" not in flag and flag.replace("--", "--no-") not in known}
+    harmless = {"--out", "--method.chunk", "--data.train", "--data.reward", "--data.value", "--eval.train", "--eval.test"}
+    assert {f for f in silent if re.search(r"(lr|batch|size|scale|gamma|tau|width|heads|steps|seed|every|weight)$", f)} <= harmless
+
+
+# Data, devices and folders
+
+
+def test_data_that_cannot_be_read(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "rubbish").mkdir()
+    for i in range(3):
+        (tmp_path / "rubbish" / f"{i}.jpg").write_bytes(b"no picture")
+    tarfile.open(tmp_path / "empty.tar", "w").close()
+    (tmp_path / "rubbish.tar").write_bytes(b"no archive" * 100)
+    for spec in (
+        "folder:empty",
+        "folder:rubbish",
+        "folder:nowhere",
+        "tar:empty.tar",
+        "tar:rubbish.tar",
+        "tar:nowhere-*.tar",
+        "nonsense",
+        "",
+        "arrayrecord:x",
+        "0.5*scenes + 0.5*folder:empty",
+    ):
+        scheme, colon, rest = spec.partition(":")
+        there = f"{scheme}:{tmp_path / rest}" if scheme in ("folder", "tar") else spec
+        for dry in ([], ["--dry-run"]):
+            (sentence,) = refused("simclr", "--data.train", there, "--out", tmp_path / "run", *dry)
+            assert rest in sentence or colon == "", sentence
+            assert not (tmp_path / "run").exists()
+
+
+def test_a_path_that_is_nearly_right(refused, tmp_path):
+    (tmp_path / "Pictures").mkdir()
+    (sentence,) = refused("simclr", "--data.train", f"folder:{tmp_path}/Picturs", "--out", tmp_path / "run")
+    assert sentence.startswith("--data.train: ")
+    assert f"did you mean {tmp_path}/Pictures" in sentence
+
+
+def test_evaluation_data_that_cannot_be_read(refused, tmp_path):
+    (sentence,) = refused("simclr", "--eval.test", f"folder:{tmp_path}/nowhere", "--out", tmp_path / "run")
+    assert sentence.startswith("--eval.test: ")
+    (tmp_path / "empty").mkdir()
+    (sentence,) = refused("simclr", *tiny("simclr"), "--eval.test", f"folder:{tmp_path}/empty", "--out", tmp_path / "run")
+    assert "empty" in sentence
+
+
+def test_evaluation_data_without_labels(refused, tmp_path):
+    (tmp_path / "flat").mkdir()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "flat" / "a.png")
+    flat_folder = f"folder:{tmp_path}/flat"
+    (sentence,) = refused("simclr", *tiny("simclr"), "--eval.train", flat_folder, "--out", tmp_path / "run")
+    assert "--eval.train" in sentence
+    assert "label" in sentence
+
+
+def test_a_batch_that_the_devices_do_not_divide(refused, tmp_path):
+    """The tests have eight devices."""
+    said = refused("ab_simclr", "--data.reward-batch", 12, "--data.value-batch", 20, "--out", tmp_path / "run")
+    assert said == [
+        "--data.reward-batch 12 must be a multiple of the 8 devices",
+        "--data.value-batch 20 must be a multiple of the 8 devices",
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+def test_going_on_with_other_settings(refused, tmp_path):
+    recipe = dataclasses.replace(load("ab_simclr").PRESETS["smoke"], out=tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(to_json(recipe)))
+    other = ["--optim.lr", 0.5, "--data.value-views.scale", 0.1, 0.4, "--log.every", 7, "--data.workers", 3]
+    head, *changed = refused("ab_simclr", "--out", tmp_path, *other)
+    assert f"{tmp_path} holds a run with other settings" in head
+    assert "--no-resume" in head
+    assert changed == ["--data.value-views.scale was 0.1 0.5, now 0.1 0.4", "--optim.lr was 0.001, now 0.5"]
+    assert json.loads((tmp_path / "config.json").read_text()) == to_json(recipe)
+
+
+def test_out_that_is_a_file(refused, tmp_path):
+    (tmp_path / "run").touch()
+    (sentence,) = refused("simclr", "--out", tmp_path / "run" / "below")
+    assert sentence == f"--out {tmp_path / 'run' / 'below'}: {tmp_path / 'run'} is a file, not a folder"
+
+
+# The plan
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_dry_run(name, preset, tmp_path, capsys):
+    call(name, preset, "--dry-run", "--out", tmp_path / "run")
+    text = capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    recipe: Recipe = load(name).PRESETS[preset]
+    for fact in ("M parameters, of which backbone", f"{recipe.steps:,} x ", "epochs", "FLOP per view", "lr ", "checkpoint ", "iB"):
+        assert fact in text
+    assert len(re.findall(r"\d\.\d\de[+-]\d\d at step", text)) == 5
+    assert "1.00e-03 at step" in text
+    assert not re.search(r"nan|inf\b|-\d+ epochs", text)
+    if preset == "paper":
+        assert "800 M" not in text
+        assert "799,997,952 views" in text
+        assert ("35.9 GFLOP per view" if name == "ab_simclr" else "27.6 GFLOP per view") in text
+        assert ("20 hours" if name == "ab_simclr" else "15 hours") in text
+
+
+def test_dry_run_of_a_single_step(tmp_path, capsys):
+    call("simclr", "--dry-run", "--steps", 1, "--eval.every", 0, "--out", tmp_path / "run")
+    assert "1 x 256 views" in capsys.readouterr().out
+
+
+# The console script
+
+
+@pytest.fixture
+def said(capsys):
+    """Calls abx; exit code, stdout and stderr."""
+
+    def said(*argv: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            console.main([str(a) for a in argv])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return said
+
+
+def folder(path: Path, name: str = "simclr", rows: str = '{"step": 20, "loss": 2.0, "grad_norm": null}\n') -> Path:
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(to_json(load(name).PRESETS["smoke"])))
+    (path / "metrics.jsonl").write_text(rows)
+    return path
+
+
+def test_abx_help_and_version(said):
+    for argv in ([], ["--help"]):
+        code, out, _ = said(*argv)
+        assert code == 0
+        assert "report" in out
+        assert "value-map" in out
+        assert "recipes/" in out
+    assert said("--version") == (0, f"abx {abx.__version__}\n", "")
+    code, out, _ = said("value-map", "--help")
+    assert code == 0
+    assert "RUN IMAGE" in out
+    code, _, err = said("reprot")
+    assert code == 2
+    assert "report" in err
+
+
+def test_abx_report(said, tmp_path):
+    run = folder(tmp_path / "run")
+    code, out, _ = said("report", run, "--json")
+    assert code == 0
+    assert out.startswith("SimCLR, step 20 of 400: ")
+    last = json.loads(out.splitlines()[-1], parse_constant=lambda name: pytest.fail(name))
+    assert last == {"healthy": False, "step": 20, "metrics": {"loss": 2.0, "grad_norm": None}}
+
+
+def test_abx_refuses_in_one_sentence(said, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    run, silent, half = folder(tmp_path / "run"), folder(tmp_path / "silent", rows=""), folder(tmp_path / "half")
+    (silent / "metrics.jsonl").unlink()
+    (half / "config.json").write_text('{"class": "abx.experi')
+    foreign = folder(tmp_path / "foreign")
+    (foreign / "config.json").write_text('{"class": "os.system", "command": "true"}')
+    ab = folder(tmp_path / "ab", "ab_simclr")
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "a.png")
+    cases: dict[tuple[object, ...], str] = {
+        ("report", tmp_path / "nowhere"): "is not there",
+        ("report", tmp_path / "file"): "is a file, not a run folder",
+        ("report", tmp_path / "empty"): "is not the folder of a run: it has no config.json",
+        ("report", silent): "has no figures yet",
+        ("report", half): "is not a configuration that this version of abx reads",
+        ("report", foreign): "os.system is not a class of abx",
+        ("value-map", tmp_path / "empty", tmp_path / "a.png"): "it has no config.json",
+        ("value-map", run, tmp_path / "a.png"): "is a run of SimCLR, which has no value function",
+        ("value-map", ab, tmp_path / "nothing.png"): "nothing.png cannot be read: No such file",
+        ("value-map", ab, tmp_path / "file"): "file is not a picture that can be read",
+        ("value-map", ab, tmp_path): "cannot be read: Is a directory",
+        ("value-map", ab, tmp_path / "a.png"): "checkpoint",
+        ("value-map", ab, tmp_path / "a.png", "--box", 0.5, 0, 0.5, 1): "--box must be y0 x0 y1 x1",
+        ("value-map", ab, tmp_path / "a.png", "--box", "nan", 0, 0.5, 1): "--box must be y0 x0 y1 x1",
+    }
+    for argv, sentence in cases.items():
+        code, out, err = said(*argv)
+        assert (code, out) == (2, ""), argv
+        assert sentence in err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+    code, _, err = said("value-map", ab, tmp_path / "a.png", "--network", "teacher")
+    assert code == 2
+    assert "online" in err

@@ -1,0 +1,155 @@
+"""Each recipe's smoke preset as a pulse: a few steps end to end in a process of its own, and what its folder then holds."""
+
+import io
+import json
+import math
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from recipes import start, tiny
+
+from abx import cli
+from abx.experiment.config import Recipe, from_json
+from abx.log import read_metrics
+
+FILES = {"config.json", "environment.json", "metrics.jsonl", "views.png", "report.txt", "final.json", "checkpoints"}
+METRICS = {"loss", "grad_norm", "reward/loss", "reward/chance", "reward/accuracy", "data/rejected", "data/read"}
+METRICS |= {"speed/views_per_second", "speed/ms_per_step", "speed/data_wait_fraction"}
+PROBES = {"eval/knn_top1", "eval/attentive_top1", "eval/chance"}
+SPREAD = {"eval/feature_rank", "eval/feature_std"}
+VALUE = {"loss", "accuracy", "copy_accuracy", "accuracy_self", "chance", "explained", "rotated_rise", "gradient_ratio"}
+VALUE |= {"entropy_floor", "excess", "sum_q", "sum_y", "gradient_cosine", "gamma", "scale", "bias", "over_copy"}
+
+
+def picture(rng: np.random.Generator) -> bytes:
+    colours = Image.fromarray(rng.integers(0, 256, (3, 4, 3), np.uint8)).resize((48, 36), Image.Resampling.BICUBIC)
+    colours.save(file := io.BytesIO(), "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two classes and one file that is no picture; a shard of the same without labels."""
+    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    with tarfile.open(root / "a.tar", "w") as shard:
+        for i in range(24):
+            place = root / "folder" / ("cat", "dog")[i % 2] / f"{i}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data := picture(rng))
+            member = tarfile.TarInfo(f"{i:04}.png")
+            member.size = len(data)
+            shard.addfile(member, io.BytesIO(data))
+    (root / "folder" / "cat" / "broken.jpg").write_bytes(b"no picture at all")
+    return root
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> dict[str, tuple[Path, str]]:
+    """Folder and output of four runs side by side: both recipes on scenes, SimCLR on a folder and on a shard."""
+    root = tmp_path_factory.mktemp("runs")
+    folder = f"folder:{pictures / 'folder'}"
+    flags: dict[str, tuple[str, list[object]]] = {
+        "ab_simclr": ("ab_simclr", []),
+        "simclr": ("simclr", []),
+        "folder": ("simclr", ["--data.train", folder, "--eval.test", folder]),
+        "tar": ("simclr", ["--data.train", f"tar:{pictures}/*.tar", "--data.workers", 2]),
+    }
+    common = ["--steps", 4, "--eval.every", 4, "--ckpt.every", 2, "--log.every", 2]
+    started = {
+        run: start(name, *tiny(name), *common, "--out", root / run, *more) for run, (name, more) in flags.items()
+    }
+    try:
+        said = {run: process.communicate(timeout=600) for run, process in started.items()}
+    finally:
+        for process in started.values():
+            process.kill()
+    for run, process in started.items():
+        assert process.returncode == 0, "\n".join([run, *said[run]])
+    return {run: (root / run, "".join(said[run])) for run in started}
+
+
+@pytest.mark.parametrize("run", ["ab_simclr", "simclr", "folder", "tar"])
+def test_the_folder_holds_what_was_promised(runs, run):
+    out, said = runs[run]
+    ab = run == "ab_simclr"
+    assert {path.name for path in out.iterdir()} >= FILES
+    assert (out / "value_map.png").exists() == ab
+    assert {"2", "4"} <= {path.name for path in (out / "checkpoints").iterdir()}
+    for name in ("views.png", "value_map.png") if ab else ("views.png",):
+        with Image.open(out / name) as drawn:
+            drawn.load()
+            assert min(drawn.size) > 100
+
+    rows = read_metrics(out / "metrics.jsonl")
+    assert all("step" in row for row in rows)
+    assert {int(row["step"]) for row in rows} == {0, 2, 4}
+    names = {name for row in rows for name in row}
+    assert names >= METRICS | SPREAD
+    assert (names >= PROBES) == (run != "tar")  # pictures without labels
+    assert (names >= {f"value/{name}" for name in VALUE}) == ab
+    assert all(math.isfinite(row.get("loss", 0)) for row in rows)
+
+    text = (out / "report.txt").read_text()
+    assert ("AB" if ab else "SimCLR") in text
+    assert "step 4 of 4" in text
+    assert "nan" not in text
+    assert text.strip() in said
+
+    final = json.loads((out / "final.json").read_text())
+    assert final["step"] == 4
+    assert {len(digest) for digest in final["params_sha256"].values()} == {64}
+    assert final["params_sha256"].keys() == {"online", "target"}
+    assert final["params_sha256"]["online"] != final["params_sha256"]["target"]
+    assert final["metrics"].keys() == names - {"step"}
+
+    config = from_json(json.loads((out / "config.json").read_text()))
+    assert isinstance(config, Recipe)
+    assert config.steps == 4
+    environment = json.loads((out / "environment.json").read_text())
+    assert environment["packages"]["jax"]
+    assert environment["devices"]
+
+
+def test_what_is_no_picture_is_named_once(runs):
+    out, said = runs["folder"]
+    lines = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
+    assert [line["name"].endswith("broken.jpg") for line in lines] == [True]
+    assert said.count("broken.jpg") >= 1
+
+
+def test_without_labels_the_report_says_what_is_missing(runs):
+    assert "no k-NN" in (runs["tar"][0] / "report.txt").read_text()
+
+
+def test_report_of_a_run(runs, capsys):
+    cli.main(["report", str(runs["ab_simclr"][0]), "--json"])
+    *text, last = capsys.readouterr().out.splitlines()
+    found = json.loads(last)
+    assert found["step"] == 4
+    assert found["healthy"] is False  # after four steps nothing is learnt
+    assert found["metrics"]["eval/knn_top1"] >= 0
+    assert text[0].startswith("AB, step 4 of 4: ")
+
+
+def test_value_map_of_a_picture(runs, pictures, tmp_path, capsys):
+    run, image, out = str(runs["ab_simclr"][0]), pictures / "folder" / "dog" / "1.png", tmp_path / "map.png"
+    cli.main(["value-map", run, str(image), "--out", str(out), "--box", "0", "0", "0.5", "1", "--network", "target"])
+    assert capsys.readouterr().out == f"written: {out}\n"
+    with Image.open(out) as drawn:
+        assert drawn.format == "PNG"
+
+    for wrong, sentence in {
+        str(pictures / "folder" / "cat" / "broken.jpg"): "is not a picture that can be read",
+        str(pictures / "nothing.png"): "cannot be read: No such file",
+    }.items():
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["value-map", run, wrong])
+        assert stop.value.code == 2
+        assert sentence in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["value-map", run, str(image), "--out", str(tmp_path / "no" / "folder.png")])
+    assert stop.value.code == 2
+    assert "--out" in capsys.readouterr().err

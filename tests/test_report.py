@@ -1,0 +1,151 @@
+"""The report in plain words, on made-up figures: a healthy run and everything that can go wrong with one."""
+
+import math
+import re
+
+import pytest
+
+from abx.analysis.report import Facts, findings, healthy, report
+
+AB, SIMCLR = Facts("AB", 400, 400, 96), Facts("SimCLR", 400, 400, 96)
+
+STEP = {"loss": 9.0, "grad_norm": 1.0, "reward/loss": 2.4, "reward/chance": 4.84, "data/rejected": 0.0, "data/read": 1e4}
+STEP |= {"speed/data_wait_fraction": 0.02, "speed/views_per_second": 800.0}
+PROBES = {"eval/knn_top1": 0.35, "eval/attentive_top1": 0.4, "eval/chance": 0.12}
+SPREAD = {"eval/feature_rank": 9.0, "eval/feature_std": 0.71}
+VALUE = {"value/explained": 0.63, "value/accuracy": 0.3, "value/copy_accuracy": 0.33, "value/chance": 1 / 64}
+VALUE |= {"value/rotated_rise": 0.14, "value/sum_q": 1.27, "value/sum_y": 1.25, "value/gradient_ratio": 0.05}
+UNTRAINED = {"value/explained": -2.0, "value/accuracy": 0.02, "value/rotated_rise": 0.0, "value/sum_q": 4.9}
+
+
+def rows(late: dict[str, float] | None = None, *, step: dict[str, float] = STEP, look: dict[str, float] | None = None):
+    """A run whose last evaluation and steps have `late` among their figures."""
+    look = PROBES | SPREAD | VALUE if look is None else look
+    first = {name: UNTRAINED.get(name, value / 2 if name.endswith("top1") else value) for name, value in look.items()}
+    late = late or {}
+    over = lambda figures: figures | {k: v for k, v in late.items() if k in figures}
+    training = [{"step": float(s), **over(step)} for s in range(20, 401, 20)]
+    return [{"step": 0.0, **first}, *training, {"step": 400.0, **over(look)}]
+
+
+def marks(found_rows, facts=AB) -> dict[str, str]:
+    """Mark by the first metric that a finding names."""
+    named = {}
+    for found in findings(found_rows, facts):
+        (name, *_) = re.findall(r"\[([\w/]+)", found.text) or [found.text]
+        named[name] = found.mark
+    return named
+
+
+def test_a_healthy_run():
+    assert set(marks(rows()).values()) == {"good"}
+    assert healthy(rows(), AB)
+    text = report(rows(), AB)
+    assert text.startswith("AB, step 400 of 400: LEARNING.\n")
+    assert "63% of what there is to learn" in text
+    assert "look at" not in text
+
+
+@pytest.mark.parametrize(
+    ("late", "metric", "mark", "words"),
+    [
+        ({"eval/feature_rank": 1.2, "eval/feature_std": 0.01}, "eval/feature_rank", "bad", "collapsed"),
+        ({"eval/feature_rank": 3.0}, "eval/feature_rank", "watch", "few"),
+        ({"reward/loss": 4.8}, "reward/loss", "bad", "no better than guessing"),
+        ({"reward/loss": 4.2}, "reward/loss", "watch", "more --steps"),
+        ({"value/explained": 0.001}, "value/explained", "bad", "knows nothing"),
+        ({"value/explained": -0.4}, "value/explained", "bad", "worse than giving every crop the average"),
+        ({"value/explained": 0.1}, "value/explained", "watch", "a beginning"),
+        ({"value/accuracy": 0.02}, "value/accuracy", "watch", "chance 1.6%"),
+        ({"value/rotated_rise": 0.001}, "value/rotated_rise", "watch", "hardly looks at where it goes"),
+        ({"value/rotated_rise": -0.2}, "value/rotated_rise", "watch", "-20%"),
+        ({"value/gradient_ratio": 0.0008}, "value/gradient_ratio", "watch", "next to nothing"),
+        ({"value/gradient_ratio": 40.0}, "value/gradient_ratio", "watch", "drowns"),
+        ({"value/sum_q": 30.0}, "value/sum_q", "bad", "--method.value-bias"),
+        ({"value/sum_q": 2.5}, "value/sum_q", "watch", "--method.gamma-warmup"),
+        ({"value/sum_y": 0.0}, "value/sum_q", "bad", "their targets to 0.00"),
+        ({"eval/knn_top1": 0.1}, "eval/knn_top1", "bad", "has made it worse"),
+        ({"eval/knn_top1": 0.18}, "eval/knn_top1", "watch", "about where it began"),
+        ({"eval/attentive_top1": 0.1}, "eval/attentive_top1", "watch", "has made it worse"),
+        ({"speed/data_wait_fraction": 0.6}, "speed/data_wait_fraction", "watch", "--data.workers"),
+        ({"data/rejected": 50.0}, "data/rejected", "watch", "rejected.jsonl"),
+        ({"data/rejected": 2e4}, "data/rejected", "bad", "66.7%"),
+    ],
+)
+def test_what_can_be_amiss(late, metric, mark, words):
+    found = marks(rows(late))
+    assert {name: m for name, m in found.items() if m != "good"} == {metric: mark}
+    text = report(rows(late), AB)
+    assert words in text
+    assert "look at: " in text
+    assert healthy(rows(late), AB) == (mark != "bad")
+    assert ("SOMETHING IS WRONG: 1 of the" in text) == (mark == "bad")
+
+
+def test_a_loss_that_is_no_number():
+    broken = rows()
+    for row in broken[-6:]:
+        row |= {k: math.nan for k in row if k != "step"}
+    text = report(broken, AB)
+    assert "NOT LEARNING" in text
+    assert "first at step 320" in text
+    assert "nan" not in text
+    assert not healthy(broken, AB)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0])
+@pytest.mark.parametrize("name", sorted(STEP | PROBES | SPREAD | VALUE))
+def test_no_figure_can_break_it(name, value):
+    """Neither as the last value, nor as the first, nor as the only one, nor by its absence."""
+    for broken in (rows({name: value}), [{"step": 400.0, name: value}]):
+        text = report(broken, AB)
+        assert not re.search(r"\b(nan|inf)\b", text)
+        assert name in text or value == 0
+    assert not re.search(r"\b(nan|inf)\b", report([{**rows()[0], name: value}, *rows()[1:]], AB))
+    report([{k: v for k, v in row.items() if k != name} for row in rows()], AB)
+
+
+def test_simclr_has_no_value_figures():
+    found = rows(look=PROBES | SPREAD)
+    text = report(found, SIMCLR)
+    assert text.startswith("SimCLR, step 400 of 400: LEARNING.")
+    assert "value" not in text
+    assert healthy(found, SIMCLR)
+
+
+def test_only_the_untrained_network_was_looked_at():
+    found, facts = rows()[:1], AB._replace(step=0)
+    text = report(found, facts)
+    assert "TOO EARLY TO SAY" in text
+    assert "bad" not in marks(found, facts).values()
+    assert not healthy(found, facts)
+    # Nor does an untrained network learn if its figures happen to be fine.
+    assert not healthy([{"step": 0.0, **PROBES, **SPREAD, **VALUE, **STEP}], facts)
+
+
+def test_a_few_steps_are_too_early():
+    found = [{"step": 20.0, **STEP, "reward/loss": 4.8, "value/explained": -1.0, "value/sum_q": 60.0, "value/sum_y": 1.0}]
+    assert "TOO EARLY TO SAY" in report(found, AB._replace(step=20))
+    assert "NOT LEARNING" in report(found, AB)
+
+
+def test_pictures_without_labels():
+    found = rows(look=SPREAD | VALUE)
+    text = report(found, AB)
+    assert "  - no k-NN and no probe" in text
+    assert "--eval.test" in text
+    assert healthy(found, AB)
+
+
+def test_without_evaluation_or_figures():
+    text = report(rows()[1:-1], SIMCLR)
+    assert "  - no evaluation: --eval.every is 0" in text
+    assert "LEARNING" in text
+    assert "TOO EARLY TO SAY" in report([], AB._replace(step=0))
+
+
+def test_every_sentence_names_its_metrics_and_every_hint_a_flag_or_file_that_exists():
+    text = report(rows(), AB)
+    said = {name for found in re.findall(r"\[([\w/, ]+)\]\n", text) for name in found.split(", ")}
+    assert said <= (STEP | PROBES | SPREAD | VALUE).keys()
+    assert all("[" in line for line in text.splitlines() if line.startswith(("  + the", "  ? ", "  ! ")))

@@ -1,0 +1,574 @@
+"""Data strings, folders and shards: what is found, in which order, under which name, and what a mistake is answered."""
+
+import json
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import Numbered, encoded, smooth, write_tar
+
+from abx.data import sources, tar
+from abx.data.folder import Folder
+from abx.data.scenes import Scenes
+from abx.data.sources import (
+    BadRecord,
+    Names,
+    Source,
+    SpecError,
+    check_spec,
+    expand_braces,
+    first_usable,
+    open_source,
+    printable,
+)
+from abx.data.tar import Tar
+
+PNG = encoded(smooth(4, 6), "PNG")
+
+
+def grey(level: int) -> bytes:
+    return encoded(np.full((3, 5, 3), level, np.uint8), "PNG")
+
+
+def levels(source: Source) -> list[int]:
+    """The grey of each record, which tells files apart."""
+    return [int(source[i].image[0, 0, 0]) for i in range(len(source))]
+
+
+def put(root: Path, *names: str) -> None:
+    """Files with grey 0, 1, ... in the order given."""
+    for level, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(grey(level))
+
+
+# --- the data string ---
+
+
+def test_scenes_have_two_splits():
+    assert isinstance(open_source("scenes"), Scenes)
+    assert [len(open_source(spec)) for spec in ("scenes", "scenes:train", "scenes:test")] == [100_000, 100_000, 10_000]
+
+
+def test_every_scheme_gives_a_source(tmp_path: Path):
+    put(tmp_path, "a.png")
+    write_tar(tmp_path / "s.tar", {"x.png": grey(7)})
+    for spec in ("scenes", f"folder:{tmp_path}", f"tar:{tmp_path}/s.tar"):
+        assert isinstance(open_source(spec), Source)
+        assert check_spec(spec) is None
+
+
+def test_tilde_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    put(tmp_path, "data/a.png")
+    write_tar(tmp_path / "s.tar", {"x.png": grey(7)})
+    assert len(open_source("folder:~/data")) == 1
+    assert len(open_source("tar:~/nothing.tar::~/s.tar")) == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "order"),
+    [
+        ("*.tar", [1, 2, 3, 10, 0]),
+        ("s-00?.tar", [1, 2, 3, 10]),
+        ("s-00[12].tar", [1, 2]),
+        ("s-{003,001}.tar", [3, 1]),
+        ("s-{001..003}.tar", [1, 2, 3]),
+        ("s-{003..001}.tar", [3, 2, 1]),
+        ("{t,s-00{2,1}}.tar", [0, 2, 1]),
+        ("s-002.tar::s-*1.tar", [2, 1]),
+        ("s-002.tar::s-00*.tar", [2, 1, 3, 10]),
+        ("**/s-00[3-9].tar", [3]),
+    ],
+)
+def test_shards_come_in_the_order_of_the_pattern(pattern: str, order: list[int], tmp_path: Path):
+    names = {0: "t", 1: "s-001", 2: "s-002", 3: "s-003", 10: "s-00a"}
+    for level, name in names.items():
+        write_tar(tmp_path / f"{name}.tar", {"x.png": grey(level)})
+    spec = "tar:" + "::".join(f"{tmp_path}/{part}" for part in pattern.split("::"))
+    assert levels(open_source(spec)) == order
+
+
+def test_a_file_may_have_braces_and_stars_in_its_name(tmp_path: Path):
+    write_tar(tmp_path / "{1,2}*[3].tar", {"x.png": grey(9)})
+    assert levels(open_source(f"tar:{tmp_path}/{{1,2}}*[3].tar")) == [9]
+
+
+@pytest.mark.parametrize("missing", ["no.tar", "no-*.tar", "{no,a}.tar"])
+def test_a_part_that_names_nothing_is_listed(missing: str, tmp_path: Path):
+    """Half of the data must not go missing without a word."""
+    write_tar(tmp_path / "a.tar", {"x.png": PNG})
+    source = open_source(f"tar:{tmp_path}/a.tar::{tmp_path}/{missing}")
+    assert len(source) == 1
+    name = str(tmp_path / missing.replace("{no,a}", "no"))
+    assert source.problems == ((name, "cannot be read: No such file or directory"),)
+
+
+def test_braces_as_in_a_shell():
+    assert expand_braces("a{1,2}{x,y}") == ["a1x", "a1y", "a2x", "a2y"]
+    assert expand_braces("{b{1,2},a}") == ["b1", "b2", "a"]
+    assert expand_braces("{8..11}") == ["8", "9", "10", "11"]
+    assert expand_braces("{0..10..}{x}{}") == ["{0..10..}{x}{}"]
+    assert expand_braces("{0..10}") == [str(n) for n in range(11)]
+    assert expand_braces("{08..11}") == ["08", "09", "10", "11"]
+    assert expand_braces("{1..003}") == ["001", "002", "003"]
+    assert expand_braces("{,x}y") == ["y", "xy"]
+    assert expand_braces("{a,b") == ["{a,b"]
+    assert expand_braces("{z{1..2}}") == ["{z1}", "{z2}"]
+
+
+@pytest.mark.parametrize("pattern", ["{1..1001}", "{1..9999}{1..9999}{1..9999}", "{0..99999999999999999999}"])
+def test_absurd_ranges_are_refused_before_they_fill_the_memory(pattern: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sources, "MAX_SHARDS", 1000)
+    assert len(expand_braces("{1..10}{1..100}")) == 1000
+    with pytest.raises(SpecError, match="more than 1000 files; shorten"):
+        expand_braces(pattern)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("", "data is scenes, scenes:test, folder:PATH or tar:GLOB, not ''"),
+        ("scene", "did you mean 'scenes'?"),
+        ("Folder:x", "did you mean 'folder:x'?"),
+        ("scenes:", "names nothing"),
+        ("scenes:val", "write scenes or scenes:test, not scenes:val"),
+        ("folder", "names nothing"),
+        ("tar:", "names nothing"),
+        ("HERE/pictures", "needs a scheme: write folder:HERE/pictures"),
+        ("HERE/shards/a.tar", "needs a scheme: write tar:HERE/shards/a.tar"),
+        ("HERE/shards/*.tar", "needs a scheme: write tar:HERE/shards/*.tar"),
+        ("HERE/pictures/a.png", "needs a scheme"),
+        ("folder:HERE/pitcures", "does not exist: did you mean HERE/pictures?"),
+        ("folder:HERE/zzz/deeper/still", "does not exist: HERE exists, but has no zzz"),
+        ("folder:HERE/pictures/a.png", "is a file, not a folder: name the folder that holds it"),
+        ("folder:HERE/shards/a.tar", "is a file, not a folder: write tar:HERE/shards/a.tar"),
+        ("folder:HERE/dangling", "does not exist: HERE/dangling is a broken link"),
+        ("tar:HERE/shards", "is a folder: write tar:HERE/shards/*.tar, or folder:HERE/shards"),
+        ("tar:HERE/shards/b.tar", "matches no file: did you mean HERE/shards/a.tar?"),
+        ("tar:HERE/shrads/a.tar", "matches no file: did you mean HERE/shards?"),
+        ("tar:HERE/none/{000..010}.tar", "matches no file: HERE exists, but has no none"),
+        ("tar:HERE/fifo", "matches no file: HERE/fifo is neither a file nor a folder"),
+        ("arrayrecord:x", "arrayrecord: is not readable yet: this version reads scenes"),
+        ("parquet:x*.parquet", "parquet: is not readable yet"),
+        ("0.75*folder:a + 0.25*tar:b", "weighted mixtures are not readable yet"),
+        ("folder:a + tar:b", "weighted mixtures are not readable yet"),
+        ("folder:HERE/\0", "does not exist"),
+        ("s3://bucket/x", "data is scenes"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_sentence(spec: str, said: str, tmp_path: Path):
+    put(tmp_path, "pictures/a.png")
+    (tmp_path / "shards").mkdir()
+    write_tar(tmp_path / "shards" / "a.tar", {"x.png": PNG})
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "fifo")
+    spec, said = (text.replace("HERE", str(tmp_path)) for text in (spec, said))
+    with pytest.raises(SpecError) as wrong:
+        open_source(spec)
+    assert said in str(wrong.value)
+    assert str(wrong.value).isprintable()
+    assert check_spec(spec) == str(wrong.value)
+
+
+def test_nothing_to_read_is_one_sentence(tmp_path: Path):
+    """What only indexing can tell: `check_spec` lets it pass."""
+    (tmp_path / "empty").mkdir()
+    put(tmp_path, "hidden/.a.png", "words/readme.txt")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a.jpg").symlink_to("nowhere")
+    write_tar(tmp_path / "words.tar", {"a.txt": b"no picture"})
+    for spec, why in {
+        "folder:HERE/empty": "holds no pictures",
+        "folder:HERE/hidden": "holds no pictures",
+        "folder:HERE/words": "holds no pictures",
+        "folder:HERE/links": "holds no pictures (HERE/links/a.jpg: a broken link)",
+        "tar:HERE/words.tar": "holds no pictures (HERE/words.tar:a: no picture among its parts (txt))",
+        "tar:HERE/words/readme.txt": "not a readable tar",
+    }.items():
+        here = spec.replace("HERE", str(tmp_path))
+        assert check_spec(here) is None
+        with pytest.raises(SpecError) as wrong:
+            open_source(here)
+        assert why.replace("HERE", str(tmp_path)) in str(wrong.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read(tmp_path: Path):
+    tmp_path.chmod(0)
+    try:
+        assert "change its permissions" in check_spec(f"folder:{tmp_path}")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_first_usable_passes_over_the_bad():
+    assert first_usable(Numbered(9, bad=(0, 1))).image[0, 0, 0] == 2
+    with pytest.raises(SpecError, match="none of the first 5 images could be read; the first: numbered/0: cracked"):
+        first_usable(Numbered(9, bad=tuple(range(9))), limit=5)
+    with pytest.raises(SpecError, match="none of the first 9 images"):
+        first_usable(Numbered(9, bad=tuple(range(9))))
+
+
+# --- names ---
+
+
+@given(st.lists(st.binary(max_size=9)))
+def test_names_are_a_list_of_bytes(names: list[bytes]):
+    kept = pickle.loads(pickle.dumps(Names(names)))
+    assert [kept[i] for i in range(len(kept))] == names
+    for outside in (-1, len(names)):
+        with pytest.raises(IndexError):
+            kept[outside]
+
+
+def test_a_million_names_are_small_to_send():
+    names = Names(f"{n:012d}.jpg".encode() for n in range(100_000))
+    assert len(pickle.dumps(names)) < 100_000 * (16 + 8) + 1000
+
+
+@given(st.binary())
+def test_any_name_prints_on_one_line(name: bytes):
+    assert printable(os.fsdecode(name)).isprintable()
+
+
+def test_printable_escapes_and_keeps():
+    assert printable("naïve 图像 🐱") == "naïve 图像 🐱"
+    assert printable("a\nb\tc\x1b[2J\u202e") == r"a\nb\tc\x1b[2J\u202e"
+    assert printable(os.fsdecode(b"p\xeache")) == r"p\xeache"
+
+
+# --- folders ---
+
+
+def test_folder_finds_pictures_at_any_depth_in_the_order_of_bytes(tmp_path: Path):
+    names = ["B.png", "Z/y.PNG", "a b/x.png", "a/b/c.jpeg", "noext", "é.png", "图.webp"]
+    put(tmp_path, *names)
+    put(tmp_path, "notes.txt", "labels.csv", "x.json")
+    (tmp_path / "README").write_text("no picture by its first bytes")
+    source = Folder(str(tmp_path))
+    assert [source.name(i) for i in range(len(source))] == [f"{tmp_path}/{name}" for name in names]
+    assert levels(source) == list(range(len(names)))
+    assert source.problems == ()
+    for outside in (-1, len(names)):
+        with pytest.raises(IndexError):
+            source[outside]
+        with pytest.raises(IndexError):
+            source.name(outside)
+
+
+def test_folder_leaves_the_hidden_out(tmp_path: Path):
+    put(tmp_path, "a.png", ".b.png", "._a.png", ".cache/c.png", "d/.e.png")
+    assert levels(Folder(str(tmp_path))) == [0]
+
+
+def test_folder_names_that_are_no_text(tmp_path: Path):
+    for level, name in enumerate([b"bad\xff.png", b"new\nline.png", b"tab\t.png"]):
+        (Path(os.fsdecode(os.fsencode(tmp_path))) / os.fsdecode(name)).write_bytes(grey(level))
+    source = Folder(str(tmp_path))
+    assert levels(source) == [0, 1, 2]
+    assert [source.name(i)[len(str(tmp_path)) + 1 :] for i in range(3)] == [
+        r"bad\xff.png",
+        r"new\nline.png",
+        r"tab\t.png",
+    ]
+
+
+def test_folder_follows_links_once(tmp_path: Path):
+    """To a file, to a folder outside, back to the top, and twice to the same: each folder is read once."""
+    put(tmp_path, "outside/a.png", "data/real/b.png", "data/c.png")
+    for name, to in {
+        "file.png": "c.png",
+        "again": "../outside",
+        "zagain": "../outside",
+        "loop": ".",
+        "real/up": "..",
+        "alias": "real",
+        "0real": "real",
+    }.items():
+        (tmp_path / "data" / name).symlink_to(to)
+    source = Folder(str(tmp_path / "data"))
+    names = [source.name(i)[len(str(tmp_path)) + 6 :] for i in range(len(source))]
+    assert names == ["again/a.png", "c.png", "file.png", "real/b.png"]
+    assert {name[len(str(tmp_path)) + 6 :] for name, _ in source.problems} == {
+        "0real",
+        "alias",
+        "loop",
+        "real/up",
+        "zagain",
+    }
+    assert {reason for _, reason in source.problems} == {"a link to a folder that is read already"}
+
+
+def test_a_loop_of_links_ends(tmp_path: Path):
+    put(tmp_path, "a.png")
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    source = Folder(str(tmp_path))
+    assert len(source) == 1
+    assert [os.path.basename(name) for name, _ in source.problems] == ["one", "two"]
+
+
+def test_class_folders_are_labels(tmp_path: Path):
+    put(tmp_path, "dog/1.png", "cat/1.png", "cat/2.png", "ant\n/x.png")
+    source = Folder(str(tmp_path))
+    assert source.classes == (r"ant\n", "cat", "dog")
+    assert [(source[i].label, int(source[i].image[0, 0, 0])) for i in range(4)] == [(0, 3), (1, 1), (1, 2), (2, 0)]
+
+
+@pytest.mark.parametrize(
+    "names", [("a.png", "b.png"), ("one/a.png",), ("a/1.png", "b/2.png", "top.png"), ("a/1.png", "b/deep/2.png")]
+)
+def test_without_class_folders_there_are_no_labels(names: tuple[str, ...], tmp_path: Path):
+    put(tmp_path, *names)
+    source = Folder(str(tmp_path))
+    assert source.classes == ()
+    assert {source[i].label for i in range(len(source))} == {-1}
+
+
+# --- shards ---
+
+
+def sample(level: int = 1, **parts: bytes) -> dict[str, bytes]:
+    """Members of a sample named x: a picture and other extensions."""
+    return {"x.png": grey(level)} | {f"x.{extension}": data for extension, data in parts.items()}
+
+
+def only(path: Path, members: dict[str, bytes]) -> tuple:
+    """The single sample of a shard, and the reasons in `problems`."""
+    source = Tar([str(write_tar(path / "one.tar", members))])
+    assert len(source) == 1
+    return source[0], [reason for _, reason in source.problems]
+
+
+def test_tar_reads_all_parts_of_a_sample(tmp_path: Path):
+    boxes = {"boxes": [[0, 0.25, 0.5, 1], [0.1, 0.1, 0.2, 0.2]], "labels": [4, 0]}
+    parts = {"cls": b" 12\n", "txt": "a red apple\n\n  une pêche \n".encode(), "json": json.dumps(boxes).encode()}
+    got, problems = only(tmp_path, sample(55, **parts))
+    assert problems == []
+    assert int(got.image[0, 0, 0]) == 55
+    assert (got.label, got.captions) == (12, ("a red apple", "une pêche"))
+    np.testing.assert_allclose(got.objects.boxes, boxes["boxes"], atol=1e-7)
+    assert got.objects.boxes.dtype == np.float32
+    assert got.objects.labels.tolist() == [4, 0]
+
+
+def test_tar_samples_are_runs_of_one_key_over_all_shards(tmp_path: Path):
+    first = [("./b.png", grey(0)), ("b.cls", b"3"), ("a.png", grey(1)), ("d/b.PNG", grey(2)), ("d/b.CLS", b"1")]
+    second = [("a.png", grey(3)), ("a.png", grey(4)), ("v1.0/c.png", grey(5)), ("b.txt", b"late")]
+    paths = [str(write_tar(tmp_path / f"{k}.tar", m)) for k, m in (("z", first), ("y", second))]
+    source = Tar(paths)
+    assert levels(source) == [0, 1, 2, 3, 4, 5]
+    assert [source.name(i).removeprefix(str(tmp_path)) for i in range(6)] == [
+        "/z.tar:b", "/z.tar:a", "/z.tar:d/b", "/y.tar:a", "/y.tar:a", "/y.tar:v1.0/c",
+    ]  # fmt: skip
+    assert [source[i].label for i in range(6)] == [3, -1, 1, -1, -1, -1]
+    assert source.problems == ((f"{paths[1]}:b", "no picture among its parts (txt)"),)
+    for outside in (-1, 6):
+        with pytest.raises(IndexError):
+            source[outside]
+
+
+def test_tar_passes_over_what_is_no_sample(tmp_path: Path):
+    """Hidden members (macOS leaves ._x.png) and names without an extension."""
+    got, problems = only(tmp_path, {"._x.png": b"junk", "LICENSE": b"text"} | sample() | {"d/.x.png": b"junk"})
+    assert got.image.shape == (3, 5, 3)
+    assert problems == []
+
+
+def test_tar_takes_the_plain_name_before_a_longer_one(tmp_path: Path):
+    """Masks and depths lie beside pictures as x.seg.png; alone, x.left.png is the picture."""
+    got, _ = only(tmp_path, {"x.seg.png": grey(1), "x.jpg": grey(2), "x.depth.png": grey(3)})
+    assert got.image[0, 0, 0] == 2
+    got, _ = only(tmp_path, {"x.left.png": grey(1), "x.right.png": grey(2), "x.left.txt": b"left"})
+    assert (got.image[0, 0, 0], got.captions) == (1, ("left",))
+
+
+@pytest.mark.parametrize("text", [b"cat", b"", b"1.5", b"-2", b"1000000", "١".encode(), b"9" * 99])
+def test_a_class_that_is_no_number_is_none_and_listed(text: bytes, tmp_path: Path):
+    got, (problem,) = only(tmp_path, sample(cls=text))
+    assert got.label == -1
+    assert problem.startswith("its class is no number from 0 to 999999")
+    assert problem.isprintable()
+
+
+def test_minus_one_is_no_class(tmp_path: Path):
+    got, problems = only(tmp_path, sample(cls=b"-1"))
+    assert (got.label, problems) == (-1, [])
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ('{"boxes": [[0.5, 0.5, 0.5, 0.6]], "labels": [0]}', "no area"),
+        ('{"boxes": [[0.8, 0.8, 0.2, 0.2]], "labels": [0]}', "no area"),
+        ('{"boxes": [[1.2, 0, 1.5, 1]], "labels": [0]}', "no area"),
+        ('{"boxes": [[10, 20, 100, 150]], "labels": [0]}', "not in [0, 1]"),
+        ('{"boxes": [[NaN, 0, 1, 1]], "labels": [0]}', "not in [0, 1]"),
+        ('{"boxes": [[0, 0, 1, Infinity]], "labels": [0]}', "not in [0, 1]"),
+        ('{"boxes": [[0, 0, 1, 1e300]], "labels": [0]}', "not in [0, 1]"),
+        ('{"boxes": [[0, 0, 1]], "labels": [0]}', "four numbers"),
+        ('{"boxes": [[0, 0, 1, 1], [0, 1]], "labels": [0, 0]}', "four numbers"),
+        ('{"boxes": [[[0, 0], [1, 1]]], "labels": [0]}', "four numbers"),
+        ('{"boxes": [0, 0, 1, 1], "labels": [0]}', "four numbers"),
+        ('{"boxes": "all", "labels": [0]}', "four numbers"),
+        ('{"boxes": {"x": 1}, "labels": [0]}', "four numbers"),
+        ('{"boxes": null, "labels": []}', "four numbers"),
+        ('{"boxes": [[0, 0, 1, 1]], "labels": []}', "1 boxes and 0 labels"),
+        ('{"boxes": [[0, 0, 1, 1]]}', "labels of its boxes"),
+        ('{"boxes": [[0, 0, 1, 1]], "labels": ["cat"]}', "labels of its boxes"),
+        ('{"boxes": [[0, 0, 1, 1]], "labels": [-1]}', "labels of its boxes"),
+        ('{"boxes": [[0, 0, 1, 1]], "labels": [true]}', "labels of its boxes"),
+        ('{"boxes": [[0, 0, 1,', "cannot be parsed"),
+        ("[" * 100_000, "cannot be parsed"),
+        ("", "cannot be parsed"),
+        ("\xff\xfe", "cannot be parsed"),
+    ],
+)
+def test_unsound_boxes_are_none_and_listed(record: str, reason: str, tmp_path: Path):
+    got, (problem,) = only(tmp_path, sample(json=record.encode("latin-1")))
+    assert got.objects is None
+    assert reason in problem
+    assert got.image.shape == (3, 5, 3)
+
+
+@pytest.mark.parametrize("record", ['{"url": "http://x", "labels": 3}', "[1, 2]", "7", '"boxes"'])
+def test_metadata_without_boxes_is_no_problem(record: str, tmp_path: Path):
+    got, problems = only(tmp_path, sample(json=record.encode()))
+    assert got.objects is None
+    assert problems == []
+
+
+def test_a_box_that_sticks_out_is_clipped_and_no_boxes_are_none_seen(tmp_path: Path):
+    got, _ = only(tmp_path, sample(json=b'{"boxes": [[-0.2, 0.5, 1.3, 1.2]], "labels": [1]}'))
+    np.testing.assert_allclose(got.objects.boxes, [[0, 0.5, 1, 1]])
+    got, _ = only(tmp_path, sample(json=b'{"boxes": [], "labels": []}'))
+    assert got.objects.boxes.shape == (0, 4)
+    assert got.objects.labels.shape == (0,)
+
+
+def test_long_captions_and_annotations_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tar, "MAX_TEXT", 10)
+    monkeypatch.setattr(tar, "MAX_JSON", 20)
+    record = b'{"boxes": [], "labels": []}'
+    got, problems = only(tmp_path, sample(txt=b"0123456789 more", json=record))
+    assert got.captions == ("0123456789",)
+    assert (got.objects, problems) == (None, ["its .json cannot be parsed"])
+
+
+def test_classes_have_the_names_of_classes_txt(tmp_path: Path):
+    shards = [str(write_tar(tmp_path / "s.tar", sample(cls=b"2")))]
+    assert Tar(shards).classes == ("0", "1", "2")
+    (tmp_path / "classes.txt").write_text("0\tcat\n1\tn01443537\tgoldfish\n\nnonsense\n2\tfox\n4\tlast one\n")
+    assert Tar(shards).classes == ("cat", "goldfish", "fox", "3", "last one")
+    write_tar(tmp_path / "plain.tar", sample())
+    assert Tar([str(tmp_path / "plain.tar")]).classes == ()
+
+
+def test_folders_that_number_their_classes_differently_are_refused(tmp_path: Path):
+    for name, text in (("a", "0\tcat\n"), ("b", "0\tdog\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "classes.txt").write_text(text)
+        write_tar(tmp_path / name / "s.tar", sample(cls=b"0"))
+    with pytest.raises(SpecError, match="number their classes differently"):
+        open_source(f"tar:{tmp_path}/*/s.tar")
+    (tmp_path / "b" / "classes.txt").write_text("0\tcat\n")
+    assert open_source(f"tar:{tmp_path}/*/s.tar").classes == ("cat",)
+
+
+@pytest.mark.parametrize(
+    ("magic", "name"),
+    [(b"\x1f\x8b\x08", "gzip"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd")],
+)
+def test_a_compressed_shard_is_refused_with_the_fix(magic: bytes, name: str, tmp_path: Path):
+    (tmp_path / "a.tar").write_bytes(magic + bytes(600))
+    with pytest.raises(SpecError, match=rf"a\.tar is compressed \({name}\): unpack it"):
+        open_source(f"tar:{tmp_path}/a.tar")
+
+
+@pytest.mark.parametrize("cut", range(0, 4200, 150))
+def test_a_cut_shard_keeps_what_is_whole(cut: int, tmp_path: Path):
+    """Two samples, picture and class, each a header and a padded block of 512 bytes: 4,096 bytes and the end mark."""
+    members = {f"{k}.{e}": data for k in "ab" for e, data in (("png", grey(ord(k))), ("cls", b"1"))}
+    path = write_tar(tmp_path / "s.tar", members)
+    path.write_bytes(path.read_bytes()[:cut])
+    source = Tar([str(path)])
+    whole = [at for at in (512 + len(grey(97)), 2048 + 512 + len(grey(98))) if at <= cut]
+    assert levels(source) == [97, 98][: len(whole)]
+    assert len(source.problems) >= 1
+    assert all(name.startswith(str(path)) for name, _ in source.problems)
+
+
+def test_a_damaged_header_ends_the_shard_and_is_listed(tmp_path: Path):
+    path = write_tar(tmp_path / "s.tar", {f"{k}.png": grey(k) for k in range(3)})
+    data = bytearray(path.read_bytes())
+    data[1024:1030] = b"\xff" * 6
+    path.write_bytes(data)
+    source = Tar([str(path)])
+    assert levels(source) == [0]
+    (problem,) = source.problems
+    assert "1024" in problem[1]
+
+
+def test_links_and_devices_in_a_shard_are_passed_over(tmp_path: Path):
+    path = write_tar(tmp_path / "s.tar", {"x.png": grey(1), "y.png": grey(2)})
+    data = bytearray(path.read_bytes())
+    data[1024 + 156 : 1024 + 157] = b"2"
+    data[1024 + 148 : 1024 + 156] = b" " * 8
+    data[1024 + 148 : 1024 + 156] = b"%06o\0 " % sum(data[1024:1536])
+    path.write_bytes(data)
+    assert levels(Tar([str(path)])) == [1]
+
+
+def test_odd_keys_print_on_one_line(tmp_path: Path):
+    source = Tar([str(write_tar(tmp_path / "s.tar", {"图 \n像.png": PNG, "x\u202e.txt": b"no picture"}))])
+    assert source.name(0).endswith(r":图 \n像")
+    assert source.problems[0][0].endswith(r":x\u202e")
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> list[str]:
+    """Seven shards of nine samples, each grey by its number."""
+    return [str(write_tar(tmp_path / f"{s}.tar", {f"{k}.png": grey(9 * s + k) for k in range(9)})) for s in range(7)]
+
+
+def test_many_threads_read_the_same_bytes(shards: list[str], monkeypatch: pytest.MonkeyPatch):
+    """With fewer shards open than there are, so that files are closed while others read."""
+    monkeypatch.setattr(tar, "OPEN_SHARDS", 2)
+    source = Tar(shards)
+    order = np.random.default_rng(0).permutation(np.repeat(np.arange(63), 20)).tolist()
+    with ThreadPoolExecutor(16) as pool:
+        got = list(pool.map(lambda i: int(source[i].image[0, 0, 0]), order))
+    assert got == order
+    assert len(source._files._open) == 2
+
+
+def test_no_more_files_stay_open_than_allowed(shards: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tar, "OPEN_SHARDS", 3)
+    before = len(os.listdir("/proc/self/fd"))
+    source = Tar(shards)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert levels(source) == list(range(63))
+    assert len(os.listdir("/proc/self/fd")) == before + 3
+
+
+def test_sources_pickle_without_their_files(shards: list[str], tmp_path: Path):
+    put(tmp_path / "folder", "cat/a.png", "dog/b.png")
+    for source in (Tar(shards), Folder(str(tmp_path / "folder"))):
+        source[0]
+        copy = pickle.loads(pickle.dumps(source))
+        assert levels(copy) == levels(source)
+        assert (copy.classes, copy.problems, copy.name(1)) == (source.classes, source.problems, source.name(1))
+
+
+def test_bad_records_say_what_without_the_name(tmp_path: Path):
+    """The name is added by whoever reports, once."""
+    source = Tar([str(write_tar(tmp_path / "s.tar", {"x.png": PNG[:40]}))])
+    with pytest.raises(BadRecord) as bad:
+        source[0]
+    assert "s.tar" not in str(bad.value)

@@ -105,7 +105,9 @@ def value_map(verb: ValueMap) -> None:
 
     method = recipe.method
     if not isinstance(method, AB):
-        _fail(f"{verb.run} is a run of {type(method).__name__}, which has no value function; give the folder of an AB run")
+        _fail(
+            f"{verb.run} is a run of {type(method).__name__}, which has no value function; give the folder of an AB run"
+        )
     try:
         picture = decode(verb.image.read_bytes())
     except BadImage as wrong:

@@ -22,7 +22,7 @@ class AdamW:
     warmup: float = 0.05
     """Length of the linear warm-up, as a share of the run."""
     weight_decay: float = 0.04
-    """Weight decay at the first step, on the weights of linear layers only; multiplied by the learning rate (torch's)."""
+    """Weight decay at the first step, of linear layers' weights only; multiplied by the learning rate, as in torch."""
     weight_decay_end: float = 0.4
     """Weight decay at the last step; a half cosine in between."""
     beta1: float = 0.9

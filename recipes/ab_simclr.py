@@ -78,7 +78,12 @@ TINY = DecoderConfig(width=96, depth=2, heads=3, mlp=192, bins=128)
 PRESETS = {
     "smoke": ABSimCLR(
         method=AB(
-            base=SimCLR(ViTConfig(width=96, depth=4, heads=3, mlp=384, patch=8, size=32), hidden=256, embed=64, photometric=GENTLE),
+            base=SimCLR(
+                ViTConfig(width=96, depth=4, heads=3, mlp=384, patch=8, size=32),
+                hidden=256,
+                embed=64,
+                photometric=GENTLE,
+            ),
             decoder=TINY,
             value_embed=128,
             value_bias="first-batch",

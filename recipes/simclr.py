@@ -62,7 +62,9 @@ class SimCLRRecipe(Recipe):
 GENTLE = Photometric(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, grey=0.1, blur=0.0)
 PRESETS = {
     "smoke": SimCLRRecipe(
-        method=SimCLR(ViTConfig(width=96, depth=4, heads=3, mlp=384, patch=8, size=32), hidden=256, embed=64, photometric=GENTLE),
+        method=SimCLR(
+            ViTConfig(width=96, depth=4, heads=3, mlp=384, patch=8, size=32), hidden=256, embed=64, photometric=GENTLE
+        ),
         data=PairData(batch=128, views=RandomCrops(n=2, size=32, scale=(0.2, 1.0))),
         steps=400,
         optim=AdamW(lr=1e-3, beta2=0.98, weight_decay=0.05, weight_decay_end=0.05),

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def tiny(name: str, out: Path, **changes: Any) -> Recipe:
-    """Eight steps of `ab` or `simclr` on scenes: 16-pixel views, batches of 8, an evaluation of a handful of pictures."""
+    """Eight steps of `ab` or `simclr` on scenes: 16-pixel views, batches of 8, evaluated on a handful of pictures."""
     pair = RandomCrops(n=2, size=16, scale=(0.2, 1.0))
     views = RandomCrops(n=3, size=16, scale=(0.1, 0.5))
     ab = ABData(reward_batch=8, value_batch=8, reward_views=pair, value_views=views)
@@ -31,26 +31,18 @@ def tiny(name: str, out: Path, **changes: Any) -> Recipe:
     return Recipe(**settings | changes)
 
 
-def command(out: Path, steps: int, workers: int = 0, *more: str) -> list[str]:
-    """`recipes/ab_simclr.py smoke`, made so small that a step takes milliseconds."""
+def command(name: str, out: Path, steps: int, workers: int = 0, *more: str) -> list[str]:
+    """`recipes/ab_simclr.py` or `recipes/simclr.py` with `smoke`, made so small that a step takes milliseconds."""
+    ab = name == "ab_simclr"
+    simclr = "method.base" if ab else "method"
     flags = {
-        "method.base.backbone.width": 16,
-        "method.base.backbone.depth": 1,
-        "method.base.backbone.heads": 2,
-        "method.base.backbone.mlp": 16,
-        "method.base.backbone.size": 16,
-        "method.base.hidden": 16,
-        "method.base.embed": 8,
-        "method.decoder.width": 16,
-        "method.decoder.depth": 1,
-        "method.decoder.heads": 2,
-        "method.decoder.mlp": 16,
-        "method.decoder.bins": 16,
-        "method.value-embed": 8,
-        "data.reward-batch": 8,
-        "data.value-batch": 8,
-        "data.reward-views.size": 16,
-        "data.value-views.size": 16,
+        f"{simclr}.backbone.width": 16,
+        f"{simclr}.backbone.depth": 1,
+        f"{simclr}.backbone.heads": 2,
+        f"{simclr}.backbone.mlp": 16,
+        f"{simclr}.backbone.size": 16,
+        f"{simclr}.hidden": 16,
+        f"{simclr}.embed": 8,
         "data.workers": workers,
         "eval.every": 0,
         "ckpt.every": 2,
@@ -58,8 +50,13 @@ def command(out: Path, steps: int, workers: int = 0, *more: str) -> list[str]:
         "steps": steps,
         "out": out,
     }
+    decoder = {"width": 16, "depth": 1, "heads": 2, "mlp": 16, "bins": 16}
+    if ab:
+        flags |= {f"method.decoder.{k}": v for k, v in decoder.items()} | {"method.value-embed": 8}
+    for stream in ("reward-", "value-") if ab else ("",):
+        flags |= {f"data.{stream}batch": 8, f"data.{stream}views.size": 16}
     words = [str(word) for flag, value in flags.items() for word in (f"--{flag}", value)]
-    return [sys.executable, str(ROOT / "recipes" / "ab_simclr.py"), "smoke", *words, *more]
+    return [sys.executable, str(ROOT / "recipes" / f"{name}.py"), "smoke", *words, *more]
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -69,6 +66,7 @@ def environment(cache: Path) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
     }

@@ -253,10 +253,11 @@ def test_names_of_a_real_state_are_those_orbax_gives(tmp_path, rng, sharding):
 
 
 def test_an_error_inside_is_not_hidden_by_a_save_that_fails(tmp_path, capsys):
-    with pytest.raises(ZeroDivisionError), Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(1, placed(small(1)), {})
-        checkpoints.manager.wait_until_finished()
-        checkpoints.manager.wait_until_finished = lambda: (_ for _ in ()).throw(OSError("no space left"))
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(1, placed(small(1)), {})
+    checkpoints.wait()
+    checkpoints.manager.close = lambda: (_ for _ in ()).throw(OSError("no space left"))
+    with pytest.raises(ZeroDivisionError), checkpoints:
         raise ZeroDivisionError
     assert "could not be written" in capsys.readouterr().err
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipes import NAMES, load
 
 from abx.experiment.config import HARMLESS, Recipe, differences, flat, from_json, to_json
+from recipes import NAMES, load
 
 PRESETS = [(name, preset) for name in NAMES for preset in ("smoke", "small", "paper")]
 

@@ -85,15 +85,15 @@ def newest(out: Path) -> int:
 class Runs:
     """Starts lives of one run, and makes sure that none is left when the test ends."""
 
-    def __init__(self, folder: Path, cache: Path, steps: int):
-        self.folder, self.cache, self.steps, self.lives = folder, cache, steps, []
+    def __init__(self, recipe: str, folder: Path, cache: Path, steps: int):
+        self.recipe, self.folder, self.cache, self.steps, self.lives = recipe, folder, cache, steps, []
 
-    def start(self, name: str, workers: int, *more: str) -> Life:
+    def start(self, name: str, workers: int) -> Life:
         out, log = self.folder / name, self.folder / f"{name}-{len(self.lives)}"
         before = newest(out)
         with log.with_suffix(".out").open("w") as said, log.with_suffix(".err").open("w") as complained:
             process = subprocess.Popen(
-                command(out, self.steps, workers, *more),
+                command(self.recipe, out, self.steps, workers),
                 stdout=said,
                 stderr=complained,
                 env=environment(self.cache),
@@ -141,8 +141,8 @@ def kill_at_random(runs: Runs, kills: int, rng: random.Random) -> None:
         if i % 4 == 3:
             time.sleep(rng.uniform(0.0, 4.0))
         else:
-            life.wait_for_steps(rng.randint(1, 4))
-            time.sleep(rng.uniform(0.0, 0.4))
+            life.wait_for_steps(rng.randint(4, 24))
+            time.sleep(rng.uniform(0.0, 0.2))
         assert life.process.poll() is None, f"it came to its end before kill {i + 1}; more steps!"
         assert life.signal(signal.SIGKILL) == -signal.SIGKILL
         life.check()
@@ -150,12 +150,12 @@ def kill_at_random(runs: Runs, kills: int, rng: random.Random) -> None:
 
 def test_killed_twice_and_told_to_stop(tmp_path, cache):
     """The short form of the test below; then SIGTERM for everyone in the group, as from a cluster."""
-    with Runs(tmp_path, cache, 60) as runs:
+    with Runs("simclr", tmp_path, cache, 60) as runs:
         whole = runs.whole("whole")
         kill_at_random(runs, 1, random.Random(0))
         # The training process alone, which then can tell its workers nothing: they must see for themselves.
         life = runs.start("pieced", 2)
-        life.wait_for_steps(2)
+        life.wait_for_steps(6)
         life.signal(signal.SIGKILL, group=False)
         life.check()
         life = runs.start("pieced", 2)
@@ -166,15 +166,17 @@ def test_killed_twice_and_told_to_stop(tmp_path, cache):
         assert stopped, life.said()
         assert int(stopped[1]) == newest(life.out)
         assert not (life.out / "final.json").exists()
+        assert newest(life.out) > 8
         compare(whole, runs.whole("pieced"), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_twenty_kills_in_a_row(tmp_path, cache, seed):
-    with Runs(tmp_path, cache, 400) as runs:
-        whole = runs.whole("whole")
+    with Runs("ab_simclr", tmp_path, cache, 500) as runs:
+        whole = runs.whole("whole", workers=2)
         kill_at_random(runs, 20, random.Random(seed))
         compare(whole, runs.whole("pieced"), tmp_path)
-        began = [re.search(r": step (\d+) of", life.said()) for life in runs.lives[1:]]
-        print("began at", [int(found[1]) if found else None for found in began])
+        began = [life.newest for life in runs.lives[1:]]
+        print("the newest checkpoint at each start:", began)
+        assert len(set(began)) >= 12, "killed so early that there was nothing to resume from"

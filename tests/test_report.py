@@ -9,7 +9,14 @@ from abx.analysis.report import Facts, findings, healthy, report
 
 AB, SIMCLR = Facts("AB", 400, 400, 96), Facts("SimCLR", 400, 400, 96)
 
-STEP = {"loss": 9.0, "grad_norm": 1.0, "reward/loss": 2.4, "reward/chance": 4.84, "data/rejected": 0.0, "data/read": 1e4}
+STEP = {
+    "loss": 9.0,
+    "grad_norm": 1.0,
+    "reward/loss": 2.4,
+    "reward/chance": 4.84,
+    "data/rejected": 0.0,
+    "data/read": 1e4,
+}
 STEP |= {"speed/data_wait_fraction": 0.02, "speed/views_per_second": 800.0}
 PROBES = {"eval/knn_top1": 0.35, "eval/attentive_top1": 0.4, "eval/chance": 0.12}
 SPREAD = {"eval/feature_rank": 9.0, "eval/feature_std": 0.71}
@@ -124,7 +131,9 @@ def test_only_the_untrained_network_was_looked_at():
 
 
 def test_a_few_steps_are_too_early():
-    found = [{"step": 20.0, **STEP, "reward/loss": 4.8, "value/explained": -1.0, "value/sum_q": 60.0, "value/sum_y": 1.0}]
+    found = [
+        {"step": 20.0, **STEP, "reward/loss": 4.8, "value/explained": -1.0, "value/sum_q": 60.0, "value/sum_y": 1.0}
+    ]
     assert "TOO EARLY TO SAY" in report(found, AB._replace(step=20))
     assert "NOT LEARNING" in report(found, AB)
 

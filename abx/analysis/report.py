@@ -105,7 +105,7 @@ def _missing(f: Figures) -> Iterator[str]:
     if not evaluated:
         yield "no evaluation: --eval.every is 0, or there was none yet"
     elif "eval/knn_top1" not in f.names:
-        yield "no k-NN and no probe, as there were no labelled pictures to test on: --eval.train and --eval.test name some"
+        yield "no k-NN and no probe, as there are no labelled pictures to test on: see --eval.train and --eval.test"
 
 
 def _numbers(f: Figures, facts: Facts) -> Iterator[Finding]:
@@ -142,13 +142,13 @@ def _probes(f: Figures, facts: Facts) -> Iterator[Finding]:
         if not f.usable(name, "eval/chance"):
             continue
         first, last, chance = f.first(name), f.last(name), f.last("eval/chance")
-        text = f"{words} on the features gets {last:.1%} of the test pictures right; always the commonest class {chance:.1%}"
+        text = f"{words} gets {last:.1%} of the test pictures right, naming always the commonest class {chance:.1%}"
         if len(f.all(name)) < 2 or not math.isfinite(first):
             yield Finding("watch", f"{text} [{name}]", "a second evaluation, to compare with")
             continue
         text += f"; at the first evaluation {first:.1%} [{name}]"
         if last > 1.1 * first:
-            yield Finding("good", text, learns=True)
+            yield Finding("good", text, learns=facts.step > EARLY)  # before, it may be chance
         elif last >= 0.95 * first:
             yield Finding("watch", text + ": about where it began", "more --steps; eval/* in metrics.jsonl over time")
         else:
@@ -179,7 +179,7 @@ def _value(f: Figures, facts: Facts) -> Iterator[Finding]:
         explained = f.last("value/explained")
         text = (
             f"the value head has learnt {explained:.0%} of what there is to learn "
-            "(0% = giving every crop the average value of each annotation, 100% = its targets exactly) [value/explained]"
+            "(0% = giving every crop the average value of each annotation, 100% = its targets) [value/explained]"
         )
         if explained <= 0:
             text = (
@@ -250,7 +250,7 @@ def _data(f: Figures, facts: Facts) -> Iterator[Finding]:
     if f.usable("data/rejected") and (rejected := f.last("data/rejected")) > 0:
         read = f.last("data/read") if f.usable("data/read") else 0.0
         share = rejected / (read + rejected)
-        text = f"{rejected:,.0f} times a picture could not be used ({share:.1%} of all); another took its place [data/rejected]"
+        text = f"{rejected:,.0f} times ({share:.1%}) another picture took the place of a bad one [data/rejected]"
         yield Finding("bad" if share > 0.5 else "watch", text, "rejected.jsonl: which, and why")
     if f.usable("speed/data_wait_fraction") and (wait := f.late("speed/data_wait_fraction")) > 0.3:
         text = f"{wait:.0%} of the time goes into waiting for pictures [speed/data_wait_fraction]"

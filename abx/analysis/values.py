@@ -71,6 +71,7 @@ def _metrics(
     there = p.reward.argmax(-1)[:, None]  # b 1 j
     hit, copied = q.argmax(-1) == there, p.reward.argmax(-1)[:, :, None] == there
     floor = losses.value_loss(_logit(y)[:, None], y)
+    mean = jnp.broadcast_to(y.mean((0, 1)), y.shape)
     row = {
         "chance": jnp.float32(1 / count),
         "accuracy": _mean(hit, moved),
@@ -78,7 +79,7 @@ def _metrics(
         "copy_accuracy": _mean(copied, moved),
         "entropy_floor": floor,
         "excess": losses.value_loss(q, y) - floor,
-        "marginal_excess": losses.value_loss(_logit(y.mean((0, 1), keepdims=True))[:, None], y) - floor,
+        "marginal_excess": losses.value_loss(_logit(mean)[:, None], y) - floor,
         "rotated_excess": losses.value_loss(rotated, y) - floor,
         "moved_excess": _mean(_pair_excess(q, y), moved),
         "copy_excess": _best_shrunk_copy(y, moved),

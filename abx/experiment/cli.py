@@ -1,12 +1,13 @@
 """The command line of a recipe: a preset, flags, and every mistake at once before a device is touched."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import tyro
 
@@ -31,9 +32,12 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
     default = replace(presets[preset], out=Path("runs") / f"{name}-{preset}")
     usage = f"{doc.strip()}\n\nThe defaults below are those of the preset {preset}."
     prog = f"{name}.py {preset}"
-    recipe, unknown = tyro.cli(
-        type(default), default=default, args=args, prog=prog, description=usage, return_unknown_args=True
-    )
+    try:
+        recipe, unknown = tyro.cli(
+            type(default), default=default, args=args, prog=prog, description=usage, return_unknown_args=True
+        )
+    except BrokenPipeError:
+        _nobody_reads()
     if problems := _unknown(unknown, default, presets) + recipe.problems():
         fail(problems)
     # Only now, so that --help and a wrong flag answer at once.
@@ -48,9 +52,13 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
         run(recipe)
     except SpecError as wrong:
         fail([str(wrong)])
+    except BrokenPipeError:
+        if not recipe.dry_run:
+            raise
+        _nobody_reads()
 
 
-def fail(problems: Sequence[str]) -> None:
+def fail(problems: Sequence[str]) -> NoReturn:
     """Each problem on a line of its own to stderr, exit code 2.
 
     A sentence begins with the flag to change, and names it by its fields; typed, an underscore is a hyphen.
@@ -59,6 +67,12 @@ def fail(problems: Sequence[str]) -> None:
         problem = re.sub(r"^--[\w.]+", lambda flag: flag[0].replace("_", "-"), problem)
         print(f"error: {problem}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _nobody_reads() -> NoReturn:
+    """The end of `--help | head`: what Python still wants to flush goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0)
 
 
 def flags(recipe: Recipe) -> list[str]:

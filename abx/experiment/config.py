@@ -40,8 +40,8 @@ class Evaluation:
     """Labelled pictures on which the probes are trained: `scenes`, `folder:PATH` with one sub-folder per class, or
     `tar:GLOB`. Empty = the training data (of two kinds, the reward's)."""
     test: str = ""
-    """Labelled pictures on which the probes are tested, and whose crops the value head is measured on. Empty = none, but
-    `scenes:test` when training on scenes. With none, no probes; the value head is measured on fresh training crops."""
+    """Labelled pictures on which the probes are tested, and whose crops the value head is measured on. Empty = none,
+    but `scenes:test` when training on scenes. Without any, no probes, and the value head meets fresh training crops."""
     train_images: int = 2000
     """Largest number of pictures used from --eval.train."""
     test_images: int = 1000
@@ -68,7 +68,7 @@ class Recipe:
     seed: int = 0
     """Seed of everything random: initialisation, order of the pictures, crops, augmentation."""
     resume: bool = True
-    """Go on from the newest checkpoint in --out, if there is one. --no-resume DELETES the run in --out and starts anew."""
+    """Go on from the newest checkpoint in --out, if any. --no-resume: the run in --out is DELETED and begun anew."""
     dry_run: bool = False
     """Print the plan (sizes, FLOPs, epochs, hours, disk) and stop; nothing is written."""
 
@@ -85,7 +85,11 @@ class Recipe:
             found.append(f"--steps must be at least 1, not {self.steps}")
         if not 0 <= self.seed < 2**31:
             found.append(f"--seed must be in [0, 2147483647], not {self.seed}")
-        groups: dict[str, Checkpointing | Logging | Evaluation] = {"ckpt": self.ckpt, "log": self.log, "eval": self.eval}
+        groups: dict[str, Checkpointing | Logging | Evaluation] = {
+            "ckpt": self.ckpt,
+            "log": self.log,
+            "eval": self.eval,
+        }
         for group, part in groups.items():
             for f in dataclasses.fields(part):
                 value = getattr(part, f.name)

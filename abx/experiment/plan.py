@@ -19,7 +19,9 @@ def plan(recipe: Recipe) -> str:
     """Several lines of text. Indexes the data; allocates nothing of the run's size and writes nothing."""
     data, steps = recipe.data, recipe.steps
     sources = open_sources(data.specs())
-    state = jax.eval_shape(lambda: train.init(recipe.method, recipe.optim.build(steps), recipe.seed, blank_batch(recipe)))
+    state = jax.eval_shape(
+        lambda: train.init(recipe.method, recipe.optim.build(steps), recipe.seed, blank_batch(recipe))
+    )
     count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state) if x.dtype != jax.dtypes.float0)
     per_step = views_per_step(data)
@@ -31,14 +33,14 @@ def plan(recipe: Recipe) -> str:
     for name, batch in data.batch_sizes().items():
         crops, images = data.crops()[name], len(sources[name])
         lines.append(
-            f"data.{name:<7} {data.specs()[name]}: {images:,} images; a step takes {batch:,} images x {crops.n} views of "
-            f"{crops.size} px; {steps * batch / images:,.2f} epochs"
+            f"data.{name:<7} {data.specs()[name]}: {images:,} images; a step takes {batch:,} images x {crops.n} views "
+            f"of {crops.size} px; {steps * batch / images:,.2f} epochs"
         )
     sizes = {name: crops.size for name, crops in data.crops().items()}
     flops = step_flops(recipe.method, data.batch_sizes(), sizes, next(reversed(data.crops().values())).n)
     if flops is not None:
         lines += [
-            f"FLOPs        {_si(flops / per_step)} per view, {_si(flops)} per step, {flops * steps:.2e} in all",
+            f"FLOPs        {_si(flops / per_step)} per view, {_si(float(flops))} per step, {flops * steps:.2e} in all",
             "time         "
             + ", ".join(f"{duration(flops * steps / speed)} on {where}" for where, speed in SPEEDS.items())
             + " (FLOPs / speed; evaluation and loading not counted)",
@@ -48,7 +50,9 @@ def plan(recipe: Recipe) -> str:
     lines.append("lr           " + ", ".join(f"{float(lr(p)):.2e} at step {p:,}" for p in points))
     if recipe.eval.every:
         looks = -(-steps // recipe.eval.every) + 1
-        lines.append(f"evaluation   {looks:,} times: before the first step, every {recipe.eval.every:,} steps, at the end")
+        lines.append(
+            f"evaluation   {looks:,} times: before the first step, every {recipe.eval.every:,} steps, at the end"
+        )
     kept = f"the newest {recipe.ckpt.keep}" + (" and the best" if recipe.ckpt.keep_best else "")
     most = (recipe.ckpt.keep + recipe.ckpt.keep_best) * size
     lines += [
@@ -63,17 +67,15 @@ def blank_batch(recipe: Recipe) -> Any:
     parts = {}
     for name, b in recipe.data.batch_sizes().items():
         c = recipe.data.crops()[name]
-        parts[name] = Views(jnp.zeros((b, c.n, c.size, c.size, 3), jnp.uint8), jnp.tile(jnp.array([0.0, 0, 1, 1]), (b, c.n, 1)))
+        parts[name] = Views(
+            jnp.zeros((b, c.n, c.size, c.size, 3), jnp.uint8), jnp.tile(jnp.array([0.0, 0, 1, 1]), (b, c.n, 1))
+        )
     return ABBatch(**parts) if len(parts) == 2 else parts["train"]
 
 
 def _si(flops: float) -> str:
     """1.2e9 -> 1.20 GFLOP"""
-    for letter, unit in (("P", 1e15), ("T", 1e12), ("G", 1e9)):
-        if flops >= unit:
-            break
-    else:
-        letter, unit = "M", 1e6
+    letter, unit = next(((x, u) for x, u in (("P", 1e15), ("T", 1e12), ("G", 1e9)) if flops >= u), ("M", 1e6))
     return f"{flops / unit:.3g} {letter}FLOP"
 
 

@@ -82,10 +82,10 @@ class AB(Generic[R]):
     value_weight: float = 1.0
     """Weight of the value loss (paper: 1). 0 = the ablation "no propagation loss"."""
     reward_weight: float = 2.0
-    """Weight of the base's own loss. 2 = the sum of both contrastive directions, as the paper's algorithms print it; 0 =
+    """Weight of the base's own loss. 2 = the sum of both contrastive directions, as the paper's algorithms have it; 0 =
     the ablation "no annotation loss"."""
     actions: bool = True
-    """Tell the decoder which box it moves to. Off = the ablation "removing action tokens": every target looks alike."""
+    """Tell the decoder which box it moves to. Off = the ablation "removing action tokens": all targets look alike."""
     augment_value: bool = False
     """Photometric augmentation and flips on the value crops: the ablation "adding augmentations"."""
     photometric: Photometric = field(default_factory=Photometric)

@@ -27,7 +27,7 @@ class DecoderConfig:
     bins: int = 512
     """Tokens that a box coordinate is discretised into. The paper gives no number; 512 is our choice."""
     low: float = -4.0
-    """Lowest box coordinate with a bin of its own, in sides of the view one stands in; lower ones are cut. Our choice."""
+    """Lowest box coordinate with its own bin, in sides of the view one stands in; lower ones are cut. Our choice."""
     high: float = 5.0
     """Highest such coordinate. Our choice."""
     remat: Remat = "auto"

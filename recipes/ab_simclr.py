@@ -95,11 +95,11 @@ PRESETS = {
             reward_views=RandomCrops(n=2, size=32, scale=(0.2, 1.0)),
             value_views=RandomCrops(n=4, size=32, scale=(0.1, 0.5)),
         ),
-        steps=400,
+        steps=300,
         optim=AdamW(lr=1e-3, beta2=0.98, weight_decay=0.05, weight_decay_end=0.05),
         ema=EMA(tau=0.01, cosine=False),
-        eval=Evaluation(every=200, train_images=1500, test_images=500),
-        ckpt=Checkpointing(every=200),
+        eval=Evaluation(every=150, train_images=1500, test_images=1000),
+        ckpt=Checkpointing(every=100),
         log=Logging(every=20),
     ),
     "small": ABSimCLR(
@@ -124,7 +124,7 @@ PRESETS = {
     ),
     "paper": ABSimCLR(
         optim=AdamW(warmup=3128 / 97_656),
-        eval=Evaluation(every=5000, train_images=10_000, test_images=5_000),
+        eval=Evaluation(every=5000, train_images=5_000, test_images=2_500),
         log=Logging(every=50),
     ),
 }

@@ -66,11 +66,11 @@ PRESETS = {
             ViTConfig(width=96, depth=4, heads=3, mlp=384, patch=8, size=32), hidden=256, embed=64, photometric=GENTLE
         ),
         data=PairData(batch=128, views=RandomCrops(n=2, size=32, scale=(0.2, 1.0))),
-        steps=400,
+        steps=300,
         optim=AdamW(lr=1e-3, beta2=0.98, weight_decay=0.05, weight_decay_end=0.05),
         ema=EMA(tau=0.01, cosine=False),
-        eval=Evaluation(every=200, train_images=1500, test_images=500),
-        ckpt=Checkpointing(every=200),
+        eval=Evaluation(every=150, train_images=1500, test_images=1000),
+        ckpt=Checkpointing(every=100),
         log=Logging(every=20),
     ),
     "small": SimCLRRecipe(
@@ -85,7 +85,7 @@ PRESETS = {
     ),
     "paper": SimCLRRecipe(
         optim=AdamW(warmup=3128 / 97_656),
-        eval=Evaluation(every=5000, train_images=10_000, test_images=5_000),
+        eval=Evaluation(every=5000, train_images=5_000, test_images=2_500),
         log=Logging(every=50),
     ),
 }

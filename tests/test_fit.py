@@ -298,7 +298,7 @@ def test_speed_leaves_out_the_compilation(tmp_path):
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """Each start of a run compiles its step anew; keep the programs between them."""
+    """Each start of a run compiles its step anew; keep the programs between them. One device, as that is what costs."""
     options = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -307,7 +307,10 @@ def compiled(tmp_path_factory):
     before = {name: getattr(jax.config, name) for name in options}
     for name, value in options.items():
         jax.config.update(name, value)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        mesh = parallel.mesh
+        patch.setattr(parallel, "mesh", lambda devices=None: mesh(devices or jax.devices()[:1]))
+        yield
     for name, value in before.items():
         jax.config.update(name, value)
 

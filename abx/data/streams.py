@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from abx.data.sources import Source, check_spec, first_usable, open_source
+from abx.data.sources import Source, SpecError, check_spec, first_usable, open_source
 from abx.data.views import RandomCrops
 
 if TYPE_CHECKING:
@@ -112,13 +112,16 @@ class ABData:
 def open_sources(specs: dict[str, str]) -> dict[str, Source]:
     """Index each data string once, however many streams name it, and make sure that something in it can be read.
 
-    Raises: SpecError, one sentence.
+    Raises: SpecError, one sentence that names the flag.
     """
     opened: dict[str, Source] = {}
-    for spec in specs.values():
+    for name, spec in specs.items():
         if spec not in opened:
-            opened[spec] = open_source(spec)
-            first_usable(opened[spec])
+            try:
+                opened[spec] = open_source(spec)
+                first_usable(opened[spec])
+            except SpecError as wrong:
+                raise SpecError(f"--data.{name}: {wrong}") from wrong
     return {name: opened[spec] for name, spec in specs.items()}
 
 

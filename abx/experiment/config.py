@@ -40,12 +40,12 @@ class Evaluation:
     """Labelled pictures on which the probes are trained: `scenes`, `folder:PATH` with one sub-folder per class, or
     `tar:GLOB`. Empty = the training data (of two kinds, the reward's)."""
     test: str = ""
-    """Labelled pictures on which the probes are tested, and whose crops the value head is measured on. Empty = none,
-    but `scenes:test` when training on scenes. Without any, no probes, and the value head meets fresh training crops."""
+    """Labelled pictures on which the probes are tested, and whose crops the value head is measured on. Empty =
+    `scenes:test` when training on scenes, else part of the training data. Without labels there are no probes."""
     train_images: int = 2000
-    """Largest number of pictures used from --eval.train."""
+    """Largest number of pictures that the probes are trained on."""
     test_images: int = 1000
-    """Largest number of pictures used from --eval.test."""
+    """Largest number of pictures that the probes are tested on."""
     batches: int = 2
     """Batches (of the training batch size) over which the value head's figures are averaged."""
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from abx.analysis.values import value_metrics
 from abx.data import loader
-from abx.data.sources import BadRecord, Source, open_source
-from abx.data.streams import Data
+from abx.data.sources import BadRecord, Source, SpecError, first_usable, open_source
 from abx.experiment.config import Recipe
 from abx.log import read_lines, write_lines
 from abx.methods.ab import AB
@@ -23,34 +22,40 @@ class Monitor:
     """`evaluate` of a run, with the pictures it needs: loaded once, the same at every look."""
 
     recipe: Recipe
-    data: Data
-    """Streams for the value head's figures."""
     sources: dict[str, Source]
+    """By stream: what the value head's figures are taken on."""
     train: online.Labelled
+    """Without a picture when there are no labels."""
     test: online.Labelled
-    held_out: bool
-    """Whether the pictures were kept out of training."""
 
     @classmethod
     def open(cls, recipe: Recipe, sources: dict[str, Source]) -> "Monitor":
-        """Raises SpecError when the evaluation's data cannot be opened."""
-        specs = recipe.data.specs()
-        spec = next(iter(specs.values()))  # the stream that has labels if any has
-        test_spec = recipe.eval.test or ("scenes:test" if spec == "scenes" else "")
-        train_source = open_source(recipe.eval.train) if recipe.eval.train else next(iter(sources.values()))
-        test_source = open_source(test_spec) if test_spec else None
+        """The pictures of --eval.test; where that names none, those of `scenes:test` or else a part of the training data.
+
+        Raises: SpecError when the evaluation's data cannot be opened, or cannot be what it is asked to be.
+        """
+        chosen, (first, *_) = recipe.eval, recipe.data.specs().values()  # the stream that has labels if any has
+        test_spec = chosen.test or ("scenes:test" if first == "scenes" else "")
+        train = _open("--eval.train", chosen.train) if chosen.train else next(iter(sources.values()))
+        test = _open("--eval.test", test_spec) if test_spec else None
+        if chosen.train and not train.classes:
+            raise SpecError(f"--eval.train: {chosen.train} has no labels, which is all that it is for")
+        labelled = bool(train.classes) and (test is None or bool(test.classes))
         size = next(reversed(recipe.data.crops().values())).size
-        none = online.Labelled(np.zeros((0, size, size, 3), np.uint8), np.zeros(0, np.int64))
-        train = test = none
-        if test_source is not None:
-            train = online.Labelled(*loader.central(train_source, recipe.eval.train_images, size, labelled=True))
-            test = online.Labelled(*loader.central(test_source, recipe.eval.test_images, size, labelled=True))
-        if not (len(train.labels) and len(test.labels)):
-            shown = test_source or next(iter(sources.values()))
-            train = none
-            test = online.Labelled(*loader.central(shown, recipe.eval.test_images, size, labelled=False))
-        streams = dict.fromkeys(specs, test_source) if test_source is not None else dict(sources)
-        return cls(recipe, recipe.data, streams, train, test, test_source is not None)
+        if test is None:
+            # One draw for both, so that no picture is in both.
+            pictures = loader.central(train, chosen.train_images + chosen.test_images, size, labelled=labelled)
+            count = max(len(pictures[1]) - chosen.test_images, len(pictures[1]) // 2)
+            found = [online.Labelled(*(x[part] for x in pictures)) for part in (slice(count), slice(count, None))]
+        else:
+            counts = ((train, chosen.train_images), (test, chosen.test_images))
+            found = [online.Labelled(*loader.central(s, n, size, labelled=labelled)) for s, n in counts]
+            if labelled:
+                found[1] = _in_the_words_of(train, test, found[1])
+        if not labelled:
+            found[0] = online.Labelled(found[0].images[:0], found[0].labels[:0])
+        shown = sources if test is None else dict.fromkeys(sources, test)
+        return cls(recipe, shown, *found)
 
     @property
     def labelled(self) -> bool:
@@ -58,7 +63,7 @@ class Monitor:
 
     def batch(self, i: int) -> loader.Loaded:
         """Batch i of a stream that training does not see: other pictures where there are some, else other crops."""
-        return self.data.batches(self.sources, self.recipe.seed + 1_000_003)[i]
+        return self.recipe.data.batches(self.sources, self.recipe.seed + 1_000_003)[i]
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
         backbone = state.model.backbone
@@ -71,6 +76,30 @@ class Monitor:
             batches = (self.batch(i).batch for i in range(self.recipe.eval.batches))
             found |= value_metrics(method, state.model, state.target, state.carry, batches)
         return found
+
+
+def _open(flag: str, spec: str) -> Source:
+    try:
+        source = open_source(spec)
+        first_usable(source)
+    except SpecError as wrong:
+        raise SpecError(f"{flag}: {wrong}") from wrong
+    return source
+
+
+def _in_the_words_of(train: Source, test: Source, pictures: online.Labelled) -> online.Labelled:
+    """Test pictures by the numbers that the training data gives their classes; without those whose class it lacks."""
+    if test.classes == train.classes:
+        return pictures
+    number = {name: i for i, name in enumerate(train.classes)}
+    labels = np.array([number.get(test.classes[label], -1) for label in pictures.labels], np.int64)
+    known = labels >= 0
+    if not known.any():
+        raise SpecError(
+            f"--eval.test: none of its classes ({', '.join(test.classes[:3])}, ...) is one of those that the probes are "
+            f"trained on ({', '.join(train.classes[:3])}, ...)"
+        )
+    return online.Labelled(pictures.images[known], labels[known])
 
 
 @dataclass

@@ -91,11 +91,10 @@ def attentive(
     heads = max(1, d // 64)
     heads = heads if d % heads == 0 else 1
     probe = AttentionPool(d, heads, 2 * d, key=kp), Linear(d, classes, key=kl)
-    tx = optax.adamw(optax.cosine_decay_schedule(lr, steps), weight_decay=weight_decay)
     order = jax.random.randint(kb, (steps, min(batch, len(train))), 0, len(train))
     x, y = jnp.asarray((train - mean) / scale), jnp.asarray(labels)
-    probe = _train_attentive(probe, order, x, y, tx)
-    parts = [_logits(probe, jnp.asarray((test[i : i + 512] - mean) / scale)).argmax(1) for i in range(0, len(test), 512)]
+    probe = _train_attentive(probe, order, x, y, lr, weight_decay)
+    parts = [_predict(probe, jnp.asarray((test[i : i + 512] - mean) / scale)) for i in range(0, len(test), 512)]
     return np.concatenate([np.asarray(p) for p in parts])
 
 
@@ -103,10 +102,17 @@ def _logits(probe: tuple[AttentionPool, Linear], tokens: Array) -> Array:
     return jax.vmap(lambda t: probe[1](probe[0](t)))(tokens)
 
 
-@partial(jax.jit, static_argnums=4)
+@jax.jit
+def _predict(probe: tuple[AttentionPool, Linear], tokens: Array) -> Array:
+    return _logits(probe, tokens).argmax(1)
+
+
+@partial(jax.jit, static_argnums=(4, 5))
 def _train_attentive(
-    probe: tuple[AttentionPool, Linear], order: Array, x: Array, y: Array, tx: optax.GradientTransformation
+    probe: tuple[AttentionPool, Linear], order: Array, x: Array, y: Array, lr: float, weight_decay: float
 ) -> tuple[AttentionPool, Linear]:
+    tx = optax.adamw(optax.cosine_decay_schedule(lr, len(order)), weight_decay=weight_decay)
+
     def loss(probe: tuple[AttentionPool, Linear], rows: Array) -> Array:
         return optax.softmax_cross_entropy_with_integer_labels(_logits(probe, x[rows]), y[rows]).mean()
 

@@ -64,7 +64,9 @@ class Photometric:
         sigma = jax.random.uniform(ks, minval=low, maxval=high) * (image.shape[1] / 224)
         return _maybe(self.blur, kb, gaussian_blur(image, sigma), image)
 
-    def __call__(self, image: UInt8[Array, "h w 3"], key: PRNGKeyArray) -> tuple[Float[Array, "h w 3"], Bool[Array, ""]]:
+    def __call__(
+        self, image: UInt8[Array, "h w 3"], key: PRNGKeyArray
+    ) -> tuple[Float[Array, "h w 3"], Bool[Array, ""]]:
         """A uint8 image, augmented, as the towers take it (float32 in [-1, 1]), and whether it was flipped.
 
         Who knows the image's box must flip that too (`boxes.flip`).
@@ -109,7 +111,7 @@ def shift_hue(image: Float[Array, "h w 3"], shift: Float[Array, ""]) -> Float[Ar
 def gaussian_blur(image: Float[Array, "h w 3"], sigma: Float[Array, ""]) -> Float[Array, "h w 3"]:
     """Gaussian blur with `sigma` in pixels; at the border the kernel is cut and renormalised."""
 
-    # Two small matmuls: on a CPU sixteen times faster than a convolution with a kernel per image, and as good elsewhere.
+    # Two small matmuls: on a CPU sixteen times faster than a convolution with a kernel per image.
     def band(n: int) -> Array:
         place = jnp.arange(n, dtype=jnp.float32)
         distance = place[:, None] - place[None]

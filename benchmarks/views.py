@@ -9,14 +9,14 @@ each action: 462 n + 71 n.
   python benchmarks/views.py                                                    a minute on a laptop
   python benchmarks/views.py --width 384 --depth 12 --heads 6 --size 224 --patch 16 --views 1024 --ns 1 2 4 8 16
 
-Columns: ms of a step; views/s and pairs/s (all views, reward's too); GFLOP per view as computed; the step's time and the
-FLOPs relative to the packed decoder at the smallest n; TFLOP/s, and MFU where the device's peak is known. The last line
+Columns: ms of a step; views/s and pairs/s (all views, reward's too); GFLOP per view as computed; the step's time and
+the FLOPs relative to the packed decoder at the smallest n; TFLOP/s, and MFU where the device's peak is known. The last line
 is JSON.
 """
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import equinox as eqx
@@ -56,7 +56,7 @@ class Bench:
     """Side of a view in pixels."""
     patch: int = 8
     """Side of a patch in pixels."""
-    decoder: DecoderConfig = DecoderConfig(width=96, depth=4, heads=3, mlp=384)
+    decoder: DecoderConfig = field(default_factory=lambda: DecoderConfig(width=96, depth=4, heads=3, mlp=384))
     hidden: int = 256
     """Hidden width of the projection heads."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -161,7 +161,10 @@ def main(bench: Bench) -> None:
         jax.config.update("jax_platforms", bench.platform)
     device = jax.devices()[0].device_kind
     top = bench.peak or PEAK_TFLOPS.get(device, 0.0)
-    print(f"{device}, jax {jax.__version__}, {bench.views} value views a step, {bench.size} px, ViT {bench.width} x {bench.depth}")
+    print(
+        f"{device}, jax {jax.__version__}, {bench.views} value views a step, {bench.size} px, "
+        f"ViT {bench.width} x {bench.depth}"
+    )
     rows: list[dict[str, Any]] = []
     for n in bench.ns:
         for variant in ("packed", "naive") if bench.naive else ("packed",):
@@ -169,10 +172,11 @@ def main(bench: Bench) -> None:
             if top:
                 row["mfu"] = row["tflops_per_second"] / top
             rows.append(row)
+            slower, dearer = (row[k] / rows[0][k] for k in ("ms", "gflops_per_view"))
             print(
                 f"{variant:<6} n={n:<2} pairs={n * n:<3} ms={row['ms']:.4g} views/s={row['views_per_second']:.4g} "
                 f"pairs/s={row['pairs_per_second']:.4g} GFLOP/view={row['gflops_per_view']:.4g} "
-                f"time x{row['ms'] / rows[0]['ms']:.2f} (FLOPs say x{row['gflops_per_view'] / rows[0]['gflops_per_view']:.2f}) "
+                f"time x{slower:.2f} (FLOPs say x{dearer:.2f}) "
                 f"TFLOP/s={row['tflops_per_second']:.3g} peak={row['peak_bytes'] / 2**20:.0f} MiB"
                 + (f" MFU={row['mfu']:.1%}" if top else ""),
                 flush=True,

@@ -2,7 +2,7 @@
 
 import os
 
-# Before jax is imported: eight devices on two cores need threads to spare, or steps in flight wait for each other forever.
+# Before jax is imported: eight devices on two cores need threads to spare, or steps in flight wait for ever.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("NPROC", "16")
 

@@ -53,7 +53,9 @@ def test_random_box_falls_back_to_the_largest_central_one(hw, sides):
 
 @given(placed())
 def test_a_box_in_its_own_frame_is_the_unit_box(b):
-    np.testing.assert_allclose(boxes.relative_boxes(b)[np.arange(3), np.arange(3)], np.tile([0, 0, 1, 1], (3, 1)), atol=1e-5)
+    np.testing.assert_allclose(
+        boxes.relative_boxes(b)[np.arange(3), np.arange(3)], np.tile([0, 0, 1, 1], (3, 1)), atol=1e-5
+    )
 
 
 @given(placed())

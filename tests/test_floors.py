@@ -20,7 +20,12 @@ NEIGHBOURS = {0, 3}
 """Floors whose members may see each other."""
 EXCEPTIONS = {("losses", "parallel"), ("augment", "parallel")}
 """Contrastive losses gather everyone's rows; augmentation draws by a row's place in everyone's batch."""
-DOORS = {"grain": {"data"}, "PIL": {"data", "analysis", "experiment"}, "orbax": {"checkpoint"}, "tyro": {"experiment", "cli"}}
+DOORS = {
+    "grain": {"data"},
+    "PIL": {"data", "analysis", "experiment"},
+    "orbax": {"checkpoint"},
+    "tyro": {"experiment", "cli"},
+}
 """Outside libraries, and the parts that may import them."""
 
 
@@ -52,7 +57,9 @@ def test_imports_point_down(file):
 
 def test_train_knows_no_method():
     for name in ("train.py", "fit.py", "optim.py"):
-        assert [m for m in imports(ROOT / "abx" / name) if m.startswith("abx.methods") and m != "abx.methods.base"] == []
+        assert [
+            m for m in imports(ROOT / "abx" / name) if m.startswith("abx.methods") and m != "abx.methods.base"
+        ] == []
 
 
 def test_recipes_and_benchmarks_do_not_import_each_other():

@@ -1,4 +1,4 @@
-"""On an accelerator: `JAX_PLATFORMS=cuda python -m pytest -m gpu`. The bfloat16 step against float32, and one compile."""
+"""On an accelerator, `JAX_PLATFORMS=cuda python -m pytest -m gpu`: the bfloat16 step against float32, one compile."""
 
 from dataclasses import replace
 

@@ -165,7 +165,6 @@ def test_killed_twice_and_told_to_stop(tmp_path, cache):
         compare(whole, runs.whole("pieced"), tmp_path)
 
 
-@pytest.mark.xfail(reason="loader.stream does not yet tell its workers to end with it", strict=False)
 def test_workers_do_not_outlive_the_program(tmp_path, cache):
     """kill -9 of the training process alone, which then can tell its workers nothing: they must see for themselves."""
     with Runs("simclr", tmp_path, cache, 60) as runs:

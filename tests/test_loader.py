@@ -168,7 +168,9 @@ def test_side_by_side_is_each_alone():
     assert equal(
         Loaded(pair.batch.reward, {"reward": pair.records["reward"]}, {"reward": pair.rejected["reward"]}), reward[4]
     )
-    assert equal(Loaded(pair.batch.value, {"value": pair.records["value"]}, {"value": pair.rejected["value"]}), value[4])
+    assert equal(
+        Loaded(pair.batch.value, {"value": pair.records["value"]}, {"value": pair.rejected["value"]}), value[4]
+    )
 
 
 # --- bad records ---

@@ -14,7 +14,9 @@ def f32(x):
 @pytest.mark.parametrize(("b", "e"), [(1, 3), (5, 7), (8, 16)])
 def test_simclr_equals_its_twin(rng, b, e):
     u, v = rng.normal(size=(2, b, e))
-    np.testing.assert_allclose(losses.simclr_loss(f32(u), f32(v), 0.2), slow_twins.simclr_loss(u, v, 0.2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        losses.simclr_loss(f32(u), f32(v), 0.2), slow_twins.simclr_loss(u, v, 0.2), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_simclr_special_cases(rng):

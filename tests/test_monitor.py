@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 from PIL import Image
-from recipes import load
 
 from abx.data.sources import SpecError
 from abx.data.streams import open_sources
 from abx.experiment import Evaluation
 from abx.experiment.monitor import Monitor
+from recipes import load
 
 
 def classes(root, **counts):

@@ -70,7 +70,9 @@ def test_bf16_policy(rng):
     assert {x.dtype for x in jax.tree.leaves(vit)} == {jnp.dtype("float32")}
     tokens = vit(image(rng))
     assert tokens.dtype == vit.pool(tokens).dtype == jnp.bfloat16
-    np.testing.assert_allclose(tokens.astype(jnp.float32), ViT(TINY, key=KEY)(image(np.random.default_rng(0))), atol=0.2)
+    np.testing.assert_allclose(
+        tokens.astype(jnp.float32), ViT(TINY, key=KEY)(image(np.random.default_rng(0))), atol=0.2
+    )
 
 
 def test_sizes_are_the_published_ones():
@@ -97,7 +99,10 @@ def naive(decoder, tokens, actions):
 
 def test_packed_decoder_equals_one_action_at_a_time(rng):
     decoder = ActionDecoder(DECODER, 24, key=KEY)
-    tokens, actions = jnp.asarray(rng.normal(size=(9, 24)), jnp.float32), jnp.asarray(rng.uniform(-1, 2, (8, 4)), jnp.float32)
+    tokens, actions = (
+        jnp.asarray(rng.normal(size=(9, 24)), jnp.float32),
+        jnp.asarray(rng.uniform(-1, 2, (8, 4)), jnp.float32),
+    )
     np.testing.assert_allclose(decoder(tokens, actions), naive(decoder, tokens, actions), atol=1e-5)
     f = lambda run: jax.grad(lambda t: jnp.square(run(decoder, t, actions)).sum())(tokens)
     np.testing.assert_allclose(f(lambda d, t, a: d(t, a)), f(naive), atol=1e-4)
@@ -105,7 +110,10 @@ def test_packed_decoder_equals_one_action_at_a_time(rng):
 
 def test_an_action_does_not_see_the_others(rng):
     decoder = ActionDecoder(DECODER, 24, key=KEY)
-    tokens, actions = jnp.asarray(rng.normal(size=(9, 24)), jnp.float32), jnp.asarray(rng.uniform(-1, 2, (3, 4)), jnp.float32)
+    tokens, actions = (
+        jnp.asarray(rng.normal(size=(9, 24)), jnp.float32),
+        jnp.asarray(rng.uniform(-1, 2, (3, 4)), jnp.float32),
+    )
     changed = decoder(tokens, actions.at[1].add(0.5))
     np.testing.assert_array_equal(changed[0], decoder(tokens, actions)[0])
     assert not np.allclose(changed[1], decoder(tokens, actions)[1], atol=1e-4)

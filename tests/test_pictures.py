@@ -232,10 +232,10 @@ def test_the_colour_map_brightens_evenly():
 @pytest.mark.parametrize("hw", SHAPES)
 def test_pictures_of_any_shape(rng, hw):
     picture = rng.integers(0, 256, (*hw, 3), np.uint8)
-    for page in (draw_views([picture], random_views(rng, 4, hw=hw)), simple_map(rng.random((2, 98)), picture=picture)):
-        assert page.mode == "RGB"
-        assert page.width < 1400
-        assert page.height < 1400
+    for drawn in (draw_views([picture], random_views(rng, 4, hw=hw)), simple_map(rng.random((2, 98)), picture=picture)):
+        assert drawn.mode == "RGB"
+        assert drawn.width < 1400
+        assert drawn.height < 1400
 
 
 @pytest.mark.parametrize("title", ["", "two\nlines\x00\x1b", "é — 画", "long " * 200, "unbroken" * 100])

@@ -1,4 +1,4 @@
-"""The drawn scenes: the same everywhere, true to their descriptions, and a class that colour on average does not tell."""
+"""The drawn scenes: the same everywhere, true to their descriptions, of a class that mean colour does not tell."""
 
 import pickle
 import subprocess

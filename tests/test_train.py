@@ -42,7 +42,9 @@ def test_eight_devices_equal_one(name, ab_batch):
 def test_one_compile_and_it_learns(rng):
     colour = rng.integers(0, 256, (8, 1, 1, 1, 3))
     noisy = lambda n: np.clip(colour + rng.integers(-40, 40, (8, n, 16, 16, 3)), 0, 255).astype(np.uint8)
-    batch = ABBatch(random_views(rng, 8, 2)._replace(images=noisy(2)), random_views(rng, 8, 3)._replace(images=noisy(3)))
+    batch = ABBatch(
+        random_views(rng, 8, 2)._replace(images=noisy(2)), random_views(rng, 8, 3)._replace(images=noisy(3))
+    )
     still = replace(TINY_SIMCLR, photometric=Photometric(jitter=0.0, grey=0.0, blur=0.0, flip=0.0))
     tx = AdamW(lr=3e-3, warmup=0.0, weight_decay=0.0, weight_decay_end=0.0).build(60)
     method = replace(TINY_AB, base=still)

@@ -5,6 +5,10 @@ depends on the number of workers, is never saved.
 """
 
 import itertools
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +81,7 @@ def stream(ds: grain.MapDataset, start: int, workers: int) -> Iterator[Iterator[
         # process are in memory, of a gigabyte each in the paper's sizes. Worker w makes steps start + w, + workers, ...
         here = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
         shares = [ds[start + w :: workers].to_iter_dataset(here) for w in range(workers)]
-        iterators = [iter(ProcessPrefetchIterDataset(share, buffer_size=1)) for share in shares]
+        iterators = [iter(ProcessPrefetchIterDataset(share, 1, worker_init_fn=_serve)) for share in shares]
     made = _in_turn(iterators)
     try:
         for iterator in iterators:
@@ -87,6 +91,20 @@ def stream(ds: grain.MapDataset, start: int, workers: int) -> Iterator[Iterator[
         made.close()
         for iterator in iterators:
             iterator.close()
+
+
+def _serve() -> None:
+    """In a worker: signals are for the training process, which says when to end; without it there is no point."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def _in_turn(iterators: Sequence[Iterator[Loaded]]) -> Generator[Loaded, None, None]:

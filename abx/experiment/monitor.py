@@ -30,7 +30,7 @@ class Monitor:
 
     @classmethod
     def open(cls, recipe: Recipe, sources: dict[str, Source]) -> "Monitor":
-        """The pictures of --eval.test; where that names none, those of `scenes:test` or else a part of the training data.
+        """The pictures of --eval.test; where that names none, those of `scenes:test` or else part of the training data.
 
         Raises: SpecError when the evaluation's data cannot be opened, or cannot be what it is asked to be.
         """
@@ -96,8 +96,8 @@ def _in_the_words_of(train: Source, test: Source, pictures: online.Labelled) -> 
     known = labels >= 0
     if not known.any():
         raise SpecError(
-            f"--eval.test: none of its classes ({', '.join(test.classes[:3])}, ...) is one of those that the probes are "
-            f"trained on ({', '.join(train.classes[:3])}, ...)"
+            f"--eval.test: none of its classes ({', '.join(test.classes[:3])}, ...) is one of those that the probes "
+            f"are trained on ({', '.join(train.classes[:3])}, ...)"
         )
     return online.Labelled(pictures.images[known], labels[known])
 

@@ -98,7 +98,7 @@ def chunked_value_loss(
         psi, y, real = part
         return total + _sum_bce(scale * _similarity(actions, psi) + bias, y, real), None
 
-    # The running sum starts from the data, not from zeros, so that under shard_map it varies over devices like the rest.
+    # The running sum starts from the data, not from zeros: under shard_map it varies over devices like the rest.
     start = 0 * actions[..., 0].astype(jnp.float32)
     return jax.lax.scan(body, start, (psi, y, real))[0].mean()
 

@@ -31,7 +31,11 @@ def info_nce(
 
 
 def simclr_loss(
-    view1: Float[AnyArray, "b e"], view2: Float[AnyArray, "b e"], temperature: float | int | Float[Array, ""] = 0.1, *, axis: str | None = None
+    view1: Float[AnyArray, "b e"],
+    view2: Float[AnyArray, "b e"],
+    temperature: float | int | Float[Array, ""] = 0.1,
+    *,
+    axis: str | None = None,
 ) -> Float[Array, ""]:
     """NT-Xent (Chen et al. 2020): each view picks its partner among the 2b - 1 other views; mean over the 2b rows.
 

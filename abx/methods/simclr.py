@@ -125,5 +125,7 @@ class SimCLR:
         """`batch`: two crops of each image. SimCLR has no targets; the EMA copy is kept for evaluation alone."""
         return self.reward_loss(model, self.encode(model, self.prepare(batch, key, axis=axis)), None, carry, axis=axis)
 
-    def pooled(self, model: SimCLRModel, images: UInt8[AnyArray, "b n h w 3"] | Float[AnyArray, "b n h w 3"]) -> Float[Array, "b n d"]:
+    def pooled(
+        self, model: SimCLRModel, images: UInt8[AnyArray, "b n h w 3"] | Float[AnyArray, "b n h w 3"]
+    ) -> Float[Array, "b n d"]:
         return jax.vmap(jax.vmap(lambda image: model.backbone.pool(model.backbone(image))))(jnp.asarray(images))

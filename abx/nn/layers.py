@@ -26,9 +26,7 @@ class Linear(eqx.Module):
     weight: Float[Array, "i o"]
     bias: Float[Array, " o"] | None
 
-    def __init__(
-        self, i: int, o: int, *, bias: bool = True, init: Callable[..., Array] = xavier, key: PRNGKeyArray
-    ):
+    def __init__(self, i: int, o: int, *, bias: bool = True, init: Callable[..., Array] = xavier, key: PRNGKeyArray):
         self.weight = init(key, (i, o), jnp.float32)
         self.bias = jnp.zeros(o) if bias else None
 
@@ -66,9 +64,7 @@ class MLP(eqx.Module):
         return self.fc2(jax.nn.gelu(self.fc1(x), approximate=self.gelu == "tanh"))
 
 
-def attend(
-    q: Float[Array, "q d"], k: Float[Array, "m d"], v: Float[Array, "m d"], heads: int
-) -> Float[Array, "q d"]:
+def attend(q: Float[Array, "q d"], k: Float[Array, "m d"], v: Float[Array, "m d"], heads: int) -> Float[Array, "q d"]:
     """Multi-head softmax attention of queries over a memory; the softmax is float32 whatever the inputs."""
     # Not jax.nn.dot_product_attention: its gradient promotes bfloat16 in silence, which strict promotion refuses.
     qh, kh, vh = (y.reshape(y.shape[0], heads, -1) for y in (q, k, v))
@@ -123,8 +119,8 @@ class Stack(eqx.Module, Generic[Layer]):
     """`depth` layers of one kind, stored as one layer whose arrays have a leading depth axis, run by `lax.scan`.
 
     Compiles the layer once instead of `depth` times. `remat` says what the backward pass keeps of a layer: "none"
-    everything, "dots" the matmuls, "full" nothing but the layer's input. "auto" is "full" on a CPU, where to compute again is
-    quicker than to fetch from memory (1.2 to 1.7 times for small ViTs), and "none" on accelerators.
+    everything, "dots" the matmuls, "full" nothing but the layer's input. "auto" is "full" on a CPU, where to compute
+    again is quicker than to fetch from memory (1.2 to 1.7 times for small ViTs), and "none" on accelerators.
     """
 
     layers: Layer

@@ -139,7 +139,7 @@ def probe(backbone: ViT, train: Labelled, test: Labelled) -> dict[str, float]:
 
 
 def spread(features: Float[AnyArray, "m d"]) -> dict[str, float]:
-    """Effective rank, and the mean standard deviation of unit features times sqrt(d): 0 = collapsed, about 1 = spread."""
+    """Effective rank, and the mean standard deviation of unit features times sqrt(d): 0 = collapsed, 1 = spread."""
     directions = np.asarray(unit(jnp.asarray(features)))
     return {
         "eval/feature_rank": effective_rank(features),

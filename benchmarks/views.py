@@ -10,8 +10,8 @@ each action: 462 n + 71 n.
   python benchmarks/views.py --width 384 --depth 12 --heads 6 --size 224 --patch 16 --views 1024 --ns 1 2 4 8 16
 
 Columns: ms of a step; views/s and pairs/s (all views, reward's too); GFLOP per view as computed; the step's time and
-the FLOPs relative to the packed decoder at the smallest n; TFLOP/s, and MFU where the device's peak is known. The last line
-is JSON.
+the FLOPs relative to the packed decoder at the smallest n; TFLOP/s, and MFU where the device's peak is known. The last
+line is JSON.
 """
 
 import json

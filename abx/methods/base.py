@@ -22,8 +22,8 @@ class Method(Protocol):
         """The scalar to minimise over `model`; `target` is its EMA, `axis` the mesh axis when under `shard_map`.
 
         The scalar and the metrics are means over this device's rows; the carry comes out the same on every device.
-        `key` is everyone's: what is drawn for a row depends on its place in the whole batch (`parallel.row_keys`), so that
-        the number of devices changes nothing.
+        `key` is everyone's: what is drawn for a row depends on its place in the whole batch (`parallel.row_keys`),
+        so that the number of devices changes nothing.
         """
 
     def problems(self) -> list[str]:

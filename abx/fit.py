@@ -129,11 +129,13 @@ def fit(
                 last = step == pace.steps
                 if pace.due(pace.log, step) or last:
                     row = {k: float(v) for k, v in jax.device_get(metrics).items()}
-                    row |= clock.metrics() | (watch.metrics() if watch else {})
+                    if step > start + 1 or last:  # speed is that of the steps after the one that was compiled
+                        row |= clock.metrics()
+                    row |= watch.metrics() if watch else {}
                     log.write(step, row)
                     line.update(step, row)
                     clock.restart()
-                elif step == start + 1:  # speed is that of the steps after the one that was compiled
+                elif step == start + 1:
                     jax.block_until_ready(state.step)
                     clock.restart()
                 if step == start + 1:

@@ -74,7 +74,7 @@ class EMA:
 
     tau: float = 0.004
     """Step of the target network towards the trained one, at the start (paper: 0.004, what others call momentum 0.996).
-    1 = the ablation "no target network"."""
+    1 = the ablation "no target network", and stays 1."""
     cosine: bool = True
     """Shrink tau to 0 along a half cosine (the paper's AB over SimCLR and DINO) or keep it (its AB over CLIP)."""
 
@@ -84,7 +84,9 @@ class EMA:
 
     def schedule(self, steps: int) -> optax.Schedule:
         """tau by step, for a run of so many."""
-        return half_cosine(self.tau, 0.0, steps) if self.cosine else optax.constant_schedule(self.tau)
+        # A target network that is the trained one must not turn into a frozen one on the way.
+        shrinks = self.cosine and self.tau < 1
+        return half_cosine(self.tau, 0.0, steps) if shrinks else optax.constant_schedule(self.tau)
 
 
 def half_cosine(start: float, end: float, steps: int) -> optax.Schedule:

@@ -37,8 +37,14 @@ def shard_loss(loss: Callable[..., Any], m: Mesh) -> Callable[..., Any]:
     What it returns must be equal on all devices (`mean`). Differentiate outside: the gradient inside `shard_map` with a
     hand-written sum would come out once per device.
     """
+
+    def varying(model: Any, *rest: Any) -> Any:
+        # Gradients are summed over devices where parameters begin to vary over them: here, once and in float32. Left to
+        # itself `shard_map` does it at every use, in the scan over layers and after the cast to bfloat16.
+        return loss(jax.tree.map(lambda x: jax.lax.pcast(x, DATA, to="varying"), model), *rest)
+
     r, b = PartitionSpec(), PartitionSpec(DATA)
-    return jax.shard_map(loss, mesh=m, in_specs=(r, r, r, b, r), out_specs=r)
+    return jax.shard_map(varying, mesh=m, in_specs=(r, r, r, b, r), out_specs=r)
 
 
 def gather(x: Tree, axis: str | None) -> Tree:

@@ -123,6 +123,8 @@ PRESETS = {
         log=Logging(every=20),
     ),
     "paper": ABSimCLR(
+        # Without recomputation the backward pass of 8192 views keeps over a terabyte.
+        method=AB(SimCLR(ViTConfig(remat="full")), decoder=DecoderConfig(remat="full")),
         optim=AdamW(warmup=3128 / 97_656),
         eval=Evaluation(every=5000, train_images=5_000, test_images=2_500),
         log=Logging(every=50),

@@ -84,6 +84,7 @@ PRESETS = {
         log=Logging(every=20),
     ),
     "paper": SimCLRRecipe(
+        method=SimCLR(ViTConfig(remat="full")),  # without recomputation the backward pass keeps over a terabyte
         optim=AdamW(warmup=3128 / 97_656),
         eval=Evaluation(every=5000, train_images=5_000, test_images=2_500),
         log=Logging(every=50),

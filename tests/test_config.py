@@ -66,7 +66,7 @@ def test_every_change_that_matters_is_noticed(name):
         if differences(old, new):
             noticed.add(path)
     harmless = {"out", "resume", "dry_run", "data.workers"}
-    harmless |= {path for path in leaves(recipe) if path.startswith(("ckpt.", "log.", "eval."))}
+    harmless |= {path for path in leaves(recipe) if path.startswith(("ckpt.", "log.", "eval.every"))}
     assert noticed == leaves(recipe).keys() - harmless
     assert {path.partition(".")[0] for path in harmless} == {path.partition(".")[0] for path in HARMLESS}
 

@@ -17,6 +17,7 @@ CASES = {
     "simclr": (TINY_SIMCLR, lambda batch: batch.reward),
     "ab": (TINY_AB, lambda batch: batch),
     "ab_chunked_augmented": (replace(TINY_AB, chunk=3, augment_value=True), lambda batch: batch),
+    "ab_without_actions": (replace(TINY_AB, actions=False, value_weight=3.0), lambda batch: batch),
 }
 
 
@@ -37,6 +38,27 @@ def test_eight_devices_equal_one(name, ab_batch):
         np.testing.assert_allclose(m1[k], m8[k], rtol=1e-4, atol=1e-5, err_msg=k)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_summed_over_devices_once_and_in_float32(ab_batch):
+    """Not in bfloat16, and not in the scan over layers: where `shard_map` would put the sum by itself."""
+    base = replace(TINY_SIMCLR, backbone=replace(TINY_SIMCLR.backbone, dtype="bfloat16"))
+    method, tx = replace(TINY_AB, base=base), optax.sgd(1e-3)
+    state = train.init(method, tx, 0, ab_batch)
+    step = train.make_step(method, tx, EMA().schedule(100), 0, parallel.mesh())
+    jaxpr = jax.make_jaxpr(step)(state, ab_batch).jaxpr
+
+    def sums(jaxpr, inside=False):
+        for eqn in jaxpr.eqns:
+            if "psum" in eqn.primitive.name:
+                yield from ((inside, x.aval.dtype) for x in eqn.outvars)
+            for part in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+                part = getattr(part, "jaxpr", part)
+                if hasattr(part, "eqns"):
+                    yield from sums(part, inside or eqn.primitive.name == "scan")
+
+    found = set(sums(jaxpr))
+    assert found == {(False, np.dtype("float32"))}
 
 
 def test_one_compile_and_it_learns(rng):

@@ -1,5 +1,7 @@
 """The value head's figures, on predictions whose figures are known."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,8 +50,18 @@ def test_metrics_of_a_fresh_network(rng):
 def test_one_view_has_no_pairs_and_no_nan(rng):
     batch = jax.device_put(ABBatch(random_views(rng, 8, 2), random_views(rng, 8, 1)))
     model, carry = TINY_AB.init(jax.random.key(0), batch)
-    found = values._metrics(TINY_AB, model, model, carry, batch, jax.random.key(0))
-    assert all(np.isfinite(v) for v in jax.tree.leaves(found))
+    found = values.value_metrics(TINY_AB, model, model, carry, [batch])
+    assert {k for k, v in found.items() if not np.isfinite(v)} == {"value/over_copy"}
+
+
+def test_of_pictures_that_are_all_alike_there_is_nothing_to_tell(rng):
+    blank = lambda n: random_views(rng, 8, n)._replace(images=np.zeros((8, n, 16, 16, 3), np.uint8))
+    batch = jax.device_put(ABBatch(blank(2), blank(3)))
+    rewards_only = replace(TINY_AB, gamma=0.0)  # an untrained Q tells boxes apart, not pictures
+    model, carry = rewards_only.init(jax.random.key(0), batch)
+    found = values.value_metrics(rewards_only, model, model, carry, [batch])
+    assert np.isnan(found["value/explained"])
+    assert found["value/marginal_excess"] == pytest.approx(0, abs=1e-4)
 
 
 def test_value_map_asks_for_the_boxes_it_says(rng):
@@ -66,7 +78,7 @@ def test_value_map_asks_for_the_boxes_it_says(rng):
     action = (grid[5] - np.tile(source[:2], 2)) / 0.5
     tokens = model.backbone(view)[None, None]
     phi = model.value.phi(tokens, jnp.asarray(action)[None, None, None])
-    prepared = TINY_AB.base.prepare(batch.reward, jax.random.key(0))
-    psi = TINY_AB.base.annotations(model.value.annotation_head, TINY_AB.base.encode_target(model.base, prepared))
+    encoded = TINY_AB.base.encode_target(model.base, batch.reward)
+    psi = TINY_AB.base.annotations(model.value.annotation_head, encoded)
     q = jax.nn.sigmoid(model.value.logits(phi, psi))[0, 0, 0]
     np.testing.assert_allclose(found.values[:, 5], q[found.chosen], rtol=1e-4)

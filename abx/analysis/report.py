@@ -23,6 +23,8 @@ class Facts(NamedTuple):
     steps: int
     width: int
     """Width of the backbone's features."""
+    off: tuple[str, ...] = ()
+    """What the run does without by choice: "value", "reward" (no loss of its own), "actions"."""
 
 
 class Finding(NamedTuple):
@@ -64,8 +66,19 @@ class Figures:
 def findings(rows: Sequence[Row], facts: Facts) -> list[Finding]:
     """What the figures say, the decisive first."""
     f = Figures(rows)
-    checks = (_numbers, _reward, _probes, _features, _value, _boxes, _scale, _gradient, _data)
-    found = [finding for check in checks for finding in check(f, facts)]
+    checks = {
+        _numbers: (),
+        _reward: ("reward",),
+        _probes: (),
+        _features: (),
+        _value: ("value",),
+        _boxes: ("value", "actions"),
+        _scale: ("value",),
+        _gradient: ("value", "reward"),
+        _data: (),
+    }
+    wanted = [check for check, needs in checks.items() if not set(needs) & set(facts.off)]
+    found = [finding for check in wanted for finding in check(f, facts)]
     return [x._replace(learns=x.learns and facts.step > 0) for x in found]
 
 
@@ -94,13 +107,22 @@ def report(rows: Sequence[Row], facts: Facts) -> str:
         lines.append(f"  {signs[x.mark]} {x.text}")
         if x.hint:
             lines.append(f"      look at: {x.hint}")
-    lines += [f"  - {text}" for text in _missing(Figures(rows))]
+    lines += [f"  - {text}" for text in _missing(Figures(rows), facts)]
     lines += ["", "  + as it should be   ? watch it   ! bad   - not measured", "  [names] are those of metrics.jsonl"]
     return "\n".join(lines) + "\n"
 
 
-def _missing(f: Figures) -> Iterator[str]:
+OFF = {
+    "reward": "no loss for the reward, by choice: --method.reward-weight 0",
+    "value": "no loss for the value head, by choice: --method.value-weight 0",
+    "actions": "the value head is not told where it goes, by choice: --method.no-actions",
+}
+
+
+def _missing(f: Figures, facts: Facts) -> Iterator[str]:
     """What was not measured, and how it would be."""
+    for part in facts.off:
+        yield OFF[part]
     evaluated = any(name.startswith(("eval/", "value/explained")) for name in f.names)
     if not evaluated:
         yield "no evaluation: --eval.every is 0, or there was none yet"
@@ -175,6 +197,13 @@ def _features(f: Figures, facts: Facts) -> Iterator[Finding]:
 
 
 def _value(f: Figures, facts: Facts) -> Iterator[Finding]:
+    if "value/explained" in f.names and math.isnan(f.last("value/explained")):
+        yield Finding(
+            "bad" if facts.step > EARLY else "watch",
+            "the value head's targets are all alike: there is nothing to tell apart [value/marginal_excess]",
+            "views.png: are the pictures all one colour? eval/feature_rank: have the features collapsed?",
+        )
+        return
     if f.usable("value/explained"):
         explained = f.last("value/explained")
         text = (

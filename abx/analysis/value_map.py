@@ -4,8 +4,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from abx import boxes
 from abx.methods.ab import AB, ABCarry, ABModel
@@ -44,7 +45,6 @@ def value_map(
     *,
     targets: Float[np.ndarray, "g 4"] | None = None,
     count: int = 4,
-    key: PRNGKeyArray | None = None,
 ) -> ValueMap:
     """Look around from `view`, which was cut at `source`, and ask for every target box what each annotation is worth.
 
@@ -54,9 +54,7 @@ def value_map(
     where = box_grid() if targets is None else targets
     pair = np.stack([np.broadcast_to(source, where.shape), where], 1)
     actions = boxes.relative_boxes(pair)[:, 0, 1]
-    values, rewards = _values(
-        method, model, carry, view, actions, annotated, key if key is not None else jax.random.key(0)
-    )
+    values, rewards = _values(method, model, carry, view, actions, annotated)
     values, rewards = np.asarray(values), np.asarray(rewards)
     chosen = np.argsort(-values.max(1), kind="stable")[:count]
     return ValueMap(where, values[chosen], rewards[chosen], chosen)
@@ -64,11 +62,13 @@ def value_map(
 
 @partial(jax.jit, static_argnums=0)
 def _values(
-    method: AB[Any], model: ABModel, carry: ABCarry, view: Array, actions: Array, annotated: Any, key: Array
+    method: AB[Any], model: ABModel, carry: ABCarry, view: Array, actions: Array, annotated: Any
 ) -> tuple[Float[Array, "l g"], Float[Array, " l"]]:
     base = method.base
-    encoded = base.encode_target(model.base, base.prepare(annotated, key))
+    encoded = base.encode_target(model.base, annotated)  # not augmented, as they are shown
     tokens = model.backbone(view)[None, None]  # one image, one view
+    if not method.actions:
+        actions = 0 * actions + jnp.array([0.0, 0.0, 1.0, 1.0])  # the only one that it has been trained on
     phi = model.value.phi(tokens, actions[None, None])
     psi = base.annotations(model.value.annotation_head, encoded)
     values = jax.nn.sigmoid(model.value.logits(phi, psi))[0, 0].T

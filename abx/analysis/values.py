@@ -4,6 +4,7 @@ Agreement alone must not be read as "predicts other views": copying the reward o
 often. What tells is the excess of the value loss over its entropy floor, beside that of predictors that know less.
 """
 
+import math
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -31,7 +32,8 @@ def value_metrics(
     entropy_floor, excess (value loss above it), marginal_excess (that of the best constant per annotation),
     explained (1 - excess / marginal_excess), over_copy (share of the best shrunk copy's excess that the head removes,
     i != j), rotated_rise (relative rise of the excess when actions are handed round among targets: 0 = boxes unused);
-    sum_q, sum_y; gradient_ratio and gradient_cosine of the two weighted losses on the backbone (first batch).
+    sum_q, sum_y; gradient_ratio and gradient_cosine of the two weighted losses on the backbone (first batch). Shares
+    are NaN where all targets are alike, those over i != j where n = 1.
     """
     rows = []
     for i, batch in enumerate(batches):
@@ -42,9 +44,9 @@ def value_metrics(
         rows.append({k: float(v) for k, v in jax.device_get(row).items()})
     sums = {k: sum(row[k] for row in rows if k in row) / sum(k in row for row in rows) for k in rows[0]}
     excess, marginal = sums["excess"], sums["marginal_excess"]
-    sums["explained"] = 1 - excess / marginal
-    sums["rotated_rise"] = sums.pop("rotated_excess") / excess - 1
-    sums["over_copy"] = 1 - sums.pop("moved_excess") / sums.pop("copy_excess")
+    sums["explained"] = 1 - _ratio(excess, marginal)
+    sums["rotated_rise"] = _ratio(sums.pop("rotated_excess"), excess) - 1
+    sums["over_copy"] = 1 - _ratio(sums.pop("moved_excess"), sums.pop("copy_excess"))
     for name in BINS:
         pairs = sums.pop(f"pairs_{name}")
         for what in ("accuracy", "copy_accuracy"):
@@ -52,6 +54,11 @@ def value_metrics(
             if pairs:
                 sums[f"{what}_{name}"] = hits / pairs
     return {f"value/{k}": v for k, v in sums.items()}
+
+
+def _ratio(a: float, b: float) -> float:
+    """NaN where there is nothing to compare with (in nats): targets all alike, or no pair of different views."""
+    return a / b if b > 1e-3 else math.nan
 
 
 @partial(jax.jit, static_argnums=0)

@@ -75,6 +75,8 @@ def stream(ds: grain.MapDataset, start: int, workers: int) -> Iterator[Iterator[
     else:
         from grain._src.python.dataset.transformations.process_prefetch import ProcessPrefetchIterDataset
 
+        # The tracker of shared memory tidies up the batches that nobody read and warns of them, which helps nobody.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
         # Grain looks its debug switches up among absl's flags, which nobody parses here.
         absl.flags.FLAGS.mark_as_parsed()
         # Not `mp_prefetch`: it reads every process through a thread with a buffer of its own, and then four batches a

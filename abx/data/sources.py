@@ -2,6 +2,7 @@
 
 import difflib
 import glob
+import hashlib
 import itertools
 import os
 import re
@@ -95,6 +96,13 @@ def first_usable(source: Source, limit: int = 1000) -> Sample:
         except BadRecord as bad:
             first = first or f"{source.name(i)}: {bad}"
     raise SpecError(f"none of the first {count} images could be read; the first: {first}")
+
+
+def fingerprint(source: Source) -> list[int | str]:
+    """Number of records, and a digest of the names of up to a thousand of them: whether this is the data it was."""
+    count = len(source)
+    names = "\n".join(source.name(i) for i in range(0, count, -(-count // 1000)))
+    return [count, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]]
 
 
 def expand_braces(pattern: str) -> list[str]:

@@ -52,6 +52,9 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
         run(recipe)
     except SpecError as wrong:
         fail([str(wrong)])
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the newest checkpoint, if there is one", file=sys.stderr)
+        raise SystemExit(130) from None
     except BrokenPipeError:
         if not recipe.dry_run:
             raise

@@ -141,8 +141,8 @@ def _unwritable(folder: Path) -> str | None:
     return None if os.access(there, os.W_OK | os.X_OK) else f"nothing may be written to {there}"
 
 
-HARMLESS = ("out", "resume", "dry_run", "data.workers", "ckpt", "log", "eval")
-"""Settings that change nothing about the training itself, and so may differ when a run is resumed."""
+HARMLESS = ("out", "resume", "dry_run", "data.workers", "ckpt", "log", "eval.every")
+"""Settings that change neither the training nor what is measured, and so may differ when a run is resumed."""
 
 
 def to_json(config: Any) -> Any:

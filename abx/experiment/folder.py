@@ -15,6 +15,8 @@ from abx.data.sources import SpecError
 from abx.experiment.config import Recipe, from_json
 from abx.experiment.plan import blank_batch
 from abx.log import read_metrics
+from abx.methods.ab import AB
+from abx.methods.base import Method
 from abx.train import TrainState
 
 
@@ -70,7 +72,16 @@ def facts(run: Path) -> Facts:
     """What the report must know beside the metrics."""
     recipe, rows = recipe_of(run), read_metrics(run / "metrics.jsonl")
     step = max((int(row["step"]) for row in rows), default=0)
-    return Facts(type(recipe.method).__name__, step, recipe.steps, recipe.backbone.width if recipe.backbone else 0)
+    width = recipe.backbone.width if recipe.backbone else 0
+    return Facts(type(recipe.method).__name__, step, recipe.steps, width, _off(recipe.method))
+
+
+def _off(method: Method) -> tuple[str, ...]:
+    """What an ablation does without."""
+    if not isinstance(method, AB):
+        return ()
+    parts = {"reward": method.reward_weight, "value": method.value_weight, "actions": method.actions}
+    return tuple(name for name, on in parts.items() if not on)
 
 
 def verdict(run: Path) -> str:

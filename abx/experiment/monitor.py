@@ -15,6 +15,10 @@ from abx.log import read_lines, write_lines
 from abx.methods.ab import AB
 from abx.probes import online
 from abx.train import TrainState
+from abx.types import ABBatch, Views
+
+IMAGES = 64
+"""Value images, at most, of a batch that the value head is measured on. Annotations stay as many as in training."""
 
 
 @dataclass
@@ -24,9 +28,10 @@ class Monitor:
     recipe: Recipe
     sources: dict[str, Source]
     """By stream: what the value head's figures are taken on."""
-    train: online.Labelled
-    """Without a picture when there are no labels."""
-    test: online.Labelled
+    train: online.Labelled | None = None
+    """None when there are no labels."""
+    test: online.Labelled | None = None
+    """None for a monitor that is only asked for batches."""
 
     @classmethod
     def open(cls, recipe: Recipe, sources: dict[str, Source]) -> "Monitor":
@@ -52,14 +57,12 @@ class Monitor:
             found = [online.Labelled(*loader.central(s, n, size, labelled=labelled)) for s, n in counts]
             if labelled:
                 found[1] = _in_the_words_of(train, test, found[1])
-        if not labelled:
-            found[0] = online.Labelled(found[0].images[:0], found[0].labels[:0])
         shown = sources if test is None else dict.fromkeys(sources, test)
-        return cls(recipe, shown, *found)
+        return cls(recipe, shown, found[0] if labelled and all(len(x.labels) for x in found) else None, found[1])
 
     @property
     def labelled(self) -> bool:
-        return len(self.train.labels) > 0
+        return self.train is not None
 
     def batch(self, i: int) -> loader.Loaded:
         """Batch i of a stream that training does not see: other pictures where there are some, else other crops."""
@@ -67,15 +70,21 @@ class Monitor:
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
         backbone = state.model.backbone
-        if self.labelled:
+        found: dict[str, float] = {}
+        if self.train is not None and self.test is not None:
             found = online.probe(backbone, self.train, self.test)
-        else:
+        elif self.test is not None:
             found = online.spread(online.tokens_of(backbone, self.test.images)[1])
         method = self.recipe.method
         if isinstance(method, AB):
-            batches = (self.batch(i).batch for i in range(self.recipe.eval.batches))
+            batches = (_cut(self.batch(i).batch) for i in range(self.recipe.eval.batches))
             found |= value_metrics(method, state.model, state.target, state.carry, batches)
         return found
+
+
+def _cut(batch: ABBatch) -> ABBatch:
+    """With fewer value images: the figures' noise does not ask for more, and every device holds the whole of it."""
+    return batch._replace(value=Views(batch.value.images[:IMAGES], batch.value.boxes[:IMAGES]))
 
 
 def _open(flag: str, spec: str) -> Source:

@@ -12,7 +12,7 @@ from abx.experiment.config import Recipe
 from abx.types import ABBatch, Views
 
 SPEEDS = {"two CPU cores": 5e10, "one H200 at 40 % of its peak": 4e14}
-"""FLOP/s that a run can hope for: measured on the smoke preset, and METHODS §6's assumption."""
+"""FLOP/s that a run can hope for, roughly: what `smoke` reached on two AMD EPYC cores; a common share of the peak."""
 
 
 def plan(recipe: Recipe) -> str:

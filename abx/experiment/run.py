@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 import abx
@@ -22,7 +22,7 @@ from abx.analysis.value_map import value_map
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data import loader
 from abx.data.images import crop_resize
-from abx.data.sources import Source
+from abx.data.sources import Source, fingerprint
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment.cli import fail
 from abx.experiment.config import Recipe, differences, to_json
@@ -66,10 +66,10 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
     monitor = Monitor.open(recipe, sources) if recipe.eval.every else None
     mesh, tx = parallel.mesh(), recipe.optim.build(recipe.steps)
     ds = recipe.data.batches(sources, recipe.seed)
-    first = ds[0]
+    first, fingerprints = ds[0], {name: fingerprint(source) for name, source in sources.items()}
     rejects = Rejects(sources, out / "rejected.jsonl")
     with Checkpoints(out / "checkpoints", recipe.ckpt.keep, recipe.ckpt.keep_best) as checkpoints:
-        state = _state(recipe, tx, mesh, first.batch, checkpoints, rejects)
+        state = _state(recipe, tx, mesh, first.batch, checkpoints, rejects, fingerprints)
         _draw_views(out / "views.png", sources, first)
         start, took = int(state.step), time.monotonic() - began
         print(f"{out}: step {start} of {recipe.steps}, {_describe(recipe, state)}, ready in {took:.0f} s", flush=True)
@@ -85,9 +85,14 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
                 checkpoints=checkpoints,
                 evaluate=monitor.evaluate if monitor else None,
                 watch=rejects,
-                meta=lambda: {"config": to_json(recipe), "rejected": rejects.count, "read": rejects.read},
+                meta=lambda: {
+                    "config": to_json(recipe),
+                    "data": fingerprints,
+                    "rejected": rejects.count,
+                    "read": rejects.read,
+                },
             )
-    _finish(recipe, state, monitor, complete=not cut)
+    _finish(recipe, state, monitor or Monitor(recipe, sources), complete=not cut)
     return state, cut
 
 
@@ -124,7 +129,17 @@ def _prepare_folder(recipe: Recipe) -> None:
         if changed:
             fail([f"{out} holds a run with other settings; give another --out, or --no-resume to start anew", *changed])
     _write_json(path, to_json(recipe))
-    _write_json(out / "environment.json", environment())
+    _write_environment(out / "environment.json")
+
+
+def _write_environment(path: Path) -> None:
+    """What the run goes on in; other surroundings that it was in before are kept under `earlier`."""
+    now = environment()
+    if path.exists():
+        before = json.loads(path.read_text())
+        earlier = before.pop("earlier", [])
+        now["earlier"] = earlier if before == now else [*earlier, before]
+    _write_json(path, now)
 
 
 def environment() -> dict[str, Any]:
@@ -141,7 +156,13 @@ def environment() -> dict[str, Any]:
 
 
 def _state(
-    recipe: Recipe, tx: Any, mesh: jax.sharding.Mesh, batch: Any, checkpoints: Checkpoints, rejects: Rejects
+    recipe: Recipe,
+    tx: Any,
+    mesh: jax.sharding.Mesh,
+    batch: Any,
+    checkpoints: Checkpoints,
+    rejects: Rejects,
+    data: dict[str, list[Any]],
 ) -> TrainState:
     """A fresh state, or that of the newest checkpoint."""
     sharding = parallel.replicated(mesh)
@@ -151,8 +172,22 @@ def _state(
         fresh: TrainState = jax.jit(init, out_shardings=sharding)(batch)
         return fresh
     state, meta = found
+    changed = [
+        f"--data.{name}: {recipe.data.specs()[name]} {_change(meta['data'][name], now)}; "
+        "put back what the run began with, or give another --out"
+        for name, now in data.items()
+        if meta["data"][name] != now
+    ]
+    if changed:
+        fail(changed)
     rejects.count, rejects.read = meta["rejected"], meta["read"]
     return TrainState(*state)
+
+
+def _change(before: list[Any], now: list[Any]) -> str:
+    if before[0] != now[0]:
+        return f"had {before[0]:,} pictures when the run began and has {now[0]:,} now"
+    return "holds other pictures than when the run began"
 
 
 def _draw_views(path: Path, sources: dict[str, Source], first: loader.Loaded) -> None:
@@ -164,11 +199,11 @@ def _draw_views(path: Path, sources: dict[str, Source], first: loader.Loaded) ->
     _save_png(draw_views(pictures, Views(views.images[:rows], views.boxes[:rows])), path)
 
 
-def _finish(recipe: Recipe, state: TrainState, monitor: Monitor | None, complete: bool) -> None:
+def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, complete: bool) -> None:
     out = recipe.out
     text = verdict(out)
     (out / "report.txt").write_text(text)
-    if isinstance(recipe.method, AB) and monitor and complete:  # who was told to stop does not linger over pictures
+    if isinstance(recipe.method, AB) and complete:  # who was told to stop does not linger over pictures
         loaded = monitor.batch(0)
         picture = monitor.sources["value"][int(loaded.records["value"][0])].image
         draw_map(out / "value_map.png", recipe.method, state.model, state.carry, picture, MIDDLE, loaded.batch)
@@ -200,12 +235,20 @@ def draw_map(
     batch: ABBatch,
 ) -> None:
     """The value map of a picture seen from `box`, with annotations from the reward part of `batch`."""
-    source = np.array(box, np.float32)
+    source = _on_pixels(box, picture.shape[0], picture.shape[1])
     view = crop_resize(picture, source, batch.value.images.shape[2])
     found = value_map(method, model, carry, view, source, batch.reward)
     thumbs = [np.asarray(batch.reward.images[i, 1]) for i in found.chosen]
     title = f"{path.parent.name}: what moving is worth"
     _save_png(draw_value_map(picture, source, found.boxes, found.values, thumbs, found.rewards, title=title), path)
+
+
+def _on_pixels(box: tuple[float, float, float, float], height: int, width: int) -> Float[np.ndarray, "4"]:
+    """The box to the nearest pixel edges, around one pixel at least: what is seen is then exactly what is said."""
+    sides = np.array([height, width])
+    low = np.minimum(np.rint(np.array(box[:2]) * sides), sides - 1)
+    high = np.maximum(np.rint(np.array(box[2:]) * sides), low + 1)
+    return np.concatenate([low / sides, high / sides]).astype(np.float32)
 
 
 def digests(state: TrainState) -> dict[str, str]:

@@ -119,6 +119,7 @@ def _similarity(actions: Float[Array, "*b i j e"], psi: Float[Array, "l e"]) -> 
 def _chunks(annotations: Float[Array, "l e"], chunk: int) -> tuple[Float[Array, "c m e"], Bool[Array, "c m"]]:
     """Annotations in equal chunks, the last padded with zeros, and which rows are real."""
     count = -(-len(annotations) // chunk)
+    chunk = -(-len(annotations) // count)  # of one size, and never more than there are
     padded = jnp.pad(annotations, ((0, count * chunk - len(annotations)), (0, 0)))
     real = jnp.arange(count * chunk) < len(annotations)
     return padded.reshape(count, chunk, -1), real.reshape(count, chunk)

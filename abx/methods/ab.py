@@ -18,6 +18,9 @@ from abx.types import ABBatch, Aux, Views
 
 R = TypeVar("R", bound=Reward)
 
+DENSE = 256 * 2**20
+"""Bytes that the value logits of one device may take before annotations are scored in chunks."""
+
 
 class ValueHead(eqx.Module):
     """Q(x, a, l) = sigmoid(exp(log_scale) phi(x, a) . psi(l) + bias): equation 4."""
@@ -99,7 +102,7 @@ class AB(Generic[R]):
     """Initial bias b of the value head (equation 4): a number; auto = -10 for 4096 to 16383 annotations, else minus the
     logarithm of their count; first-batch = such that values sum to 1 over the annotations of the first batch."""
     chunk: int = 0
-    """Annotations scored at a time, to save memory; 0 = all at once while they fit in 256 MB per device, else 4096."""
+    """Annotations scored at a time, to save memory; 0 = as many as fit in 256 MB per device."""
 
     def problems(self) -> list[str]:
         found = [f"base.{p}" for p in self.base.problems()] + self.decoder.problems() + self.photometric.problems()
@@ -198,7 +201,7 @@ class AB(Generic[R]):
             value_loss = losses.value_loss(model.value.logits(p.phi, p.psi), y)
         metrics = p.aux.metrics | {
             "value/loss": value_loss,
-            "value/sum_y": y.sum(-1).mean(),
+            "value/target_sum": y.sum(-1).mean(),
             "value/scale": model.value.scale,
             "value/bias": model.value.bias,
             "value/gamma": gamma,
@@ -220,14 +223,15 @@ class AB(Generic[R]):
             actions = jnp.where(flipped[:, :, None, None], jnp.asarray(boxes.flip(actions)), actions)
         if not self.actions:
             # Every action carries the same four tokens, which training is free to make the mask's.
-            actions = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0, 1.0]), actions.shape)
+            # Made from the actions, so that under shard_map it varies over devices as they do.
+            actions = 0 * actions + jnp.array([0.0, 0.0, 1.0, 1.0])
         return images, actions
 
     def _chunk(self, phi: Float[Array, "b i j e"], psi: Float[Array, "l e"]) -> int:
         if self.chunk:
             return self.chunk
-        dense = 4 * phi.size // phi.shape[-1] * len(psi)
-        return 0 if dense <= 256 * 2**20 else 4096
+        row = 4 * phi.size // phi.shape[-1]
+        return 0 if row * len(psi) <= DENSE else max(DENSE // row, 128)
 
 
 def _bias_for_unit_sum(logits: Float[Array, "b i j l"]) -> Float[Array, ""]:

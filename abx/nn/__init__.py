@@ -2,6 +2,19 @@
 
 from abx.nn.decoder import ActionDecoder, DecoderConfig
 from abx.nn.heads import AttentionPool, Projector, unit
-from abx.nn.vit import ViT, ViTConfig
+from abx.nn.vit import B, H, L, S, Ti, ViT, ViTConfig
 
-__all__ = ["ActionDecoder", "AttentionPool", "DecoderConfig", "Projector", "ViT", "ViTConfig", "unit"]
+__all__ = [
+    "ActionDecoder",
+    "AttentionPool",
+    "B",
+    "DecoderConfig",
+    "H",
+    "L",
+    "Projector",
+    "S",
+    "Ti",
+    "ViT",
+    "ViTConfig",
+    "unit",
+]

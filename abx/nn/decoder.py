@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from abx import boxes
-from abx.nn.layers import MLP, LayerNorm, Linear, Remat, SelfAttention, Stack, attend
+from abx.nn.layers import MLP, LayerNorm, Linear, Remat, SelfAttention, Stack, attend, xavier
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,11 @@ class DecoderLayer(eqx.Module):
         self.norm1, self.norm2, self.norm3 = LayerNorm(d), LayerNorm(d), LayerNorm(d)
         self.attn = SelfAttention(d, heads, bias=False, key=ks)
         self.q = Linear(d, d, bias=False, key=kq)
-        self.kv = Linear(memory, 2 * d, bias=False, key=kk)
+        # Xavier for two c x d matrices, not for one c x 2d.
+        both = lambda key, shape, dtype: jnp.concatenate(
+            [xavier(k, (memory, d), dtype) for k in jax.random.split(key)], 1
+        )
+        self.kv = Linear(memory, 2 * d, bias=False, init=both, key=kk)
         self.proj = Linear(d, d, bias=False, key=kp)
         self.mlp = MLP(d, hidden, key=km)
         self.heads = heads

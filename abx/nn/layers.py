@@ -32,7 +32,8 @@ class Linear(eqx.Module):
 
     def __call__(self, x: Float[Array, "*s i"]) -> Float[Array, "*s o"]:
         y = x @ self.weight.astype(x.dtype)
-        return y if self.bias is None else y + self.bias.astype(x.dtype)
+        # Added in float32, so that the bias's gradient, a sum over every token of the batch, is made in float32 too.
+        return y if self.bias is None else (y.astype(jnp.float32) + self.bias).astype(x.dtype)
 
 
 class LayerNorm(eqx.Module):

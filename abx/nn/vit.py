@@ -111,12 +111,12 @@ class ViT(eqx.Module):
         x = jnp.asarray(image)
         x = x.astype(jnp.float32) / 127.5 - 1 if x.dtype == jnp.uint8 else x
         x = x.reshape(grid[0], p, grid[1], p, 3).transpose(0, 2, 1, 3, 4).reshape(grid[0] * grid[1], p * p * 3)
-        x = self.patch_embed(x.astype(compute_dtype(self.config)))
-        x = x + self.positions(grid).astype(x.dtype)
+        dtype = compute_dtype(self.config)
+        x = self.patch_embed(x.astype(dtype)).astype(jnp.float32) + self.positions(grid)
         if self.cls_token is not None:
             # After the positions, as in big_vision: [CLS] has none of its own.
-            x = jnp.concatenate([self.cls_token.astype(x.dtype)[None], x])
-        return x
+            x = jnp.concatenate([self.cls_token[None], x])
+        return x.astype(dtype)
 
     def positions(self, grid: tuple[int, int]) -> Float[Array, "t d"]:
         """Position embeddings for a grid of patches; one that is not native is seen as the native one, resampled."""

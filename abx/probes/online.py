@@ -3,6 +3,7 @@
 All on frozen features of central crops. They tell whether a run learns; for a table use the full probes.
 """
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -63,8 +64,13 @@ def knn(
 
 
 def effective_rank(features: Float[AnyArray, "m d"]) -> float:
-    """exp of the entropy of the normalised singular values of the centred features: 1 = collapsed, d = full."""
+    """exp of the entropy of the normalised singular values of the centred features: 1 = collapsed, d = full.
+
+    NaN when they are not finite.
+    """
     x = np.asarray(features, np.float64)
+    if not np.isfinite(x).all():
+        return math.nan
     s = np.linalg.svd(x - x.mean(0), compute_uv=False)
     if s.sum() == 0:
         return 1.0

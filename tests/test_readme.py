@@ -1,0 +1,32 @@
+"""The README's links lead somewhere, its Python runs, and the flags it names exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from abx.experiment.cli import flags
+from recipes import load
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = [x for x in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if not x.startswith(("http", "#"))]
+    assert not [x for x in links if not (page.parent / x).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_flags_exist(page):
+    known = {flag for name in ("ab_simclr", "simclr") for flag in flags(load(name).PRESETS["smoke"])}
+    known |= {flag.replace(".no-", ".").replace("--no-", "--") for flag in known} | {"--help", "--json", "--no-resume"}
+    text = re.sub(r"`(?:python )?benchmarks/[^`]*`|^\s*(?:python )?benchmarks/.*$", "", page.read_text(), flags=re.M)
+    said = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*[a-z]", text))
+    assert {x for x in said if x not in known and x.replace(".no-", ".") not in known} == set()
+
+
+def test_python_runs():
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    exec(compile(code, "README.md", "exec"), {})

@@ -5,7 +5,7 @@ Ghosh & Levine 2025 (arXiv 2506.11967), AB_SimCLR in Tables 1, 2, 3, 5 and 6.
 
 Usage: python recipes/ab_simclr.py [smoke|small|paper] [flags]
   python recipes/ab_simclr.py
-      built-in pictures; about two minutes on a 2-core CPU
+      built-in pictures; two to three minutes on a 2-core CPU
   python recipes/ab_simclr.py small \
       --data.reward folder:~/Pictures --data.value folder:~/Pictures
       your own pictures, with or without labels

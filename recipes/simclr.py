@@ -7,7 +7,7 @@ Ghosh & Levine 2025 (arXiv 2506.11967), SimCLR in Tables 1, 2, 3 and 6.
 
 Usage: python recipes/simclr.py [smoke|small|paper] [flags]
   python recipes/simclr.py
-      built-in pictures; about two minutes on a 2-core CPU
+      built-in pictures; two to three minutes on a 2-core CPU
   python recipes/simclr.py small --data.train folder:~/Pictures
       your own pictures, with or without labels
   python recipes/simclr.py small \

@@ -10,6 +10,7 @@ from conftest import TINY_AB, TINY_SIMCLR
 from abx.data.streams import ABData, PairData
 from abx.data.views import RandomCrops
 from abx.experiment import Checkpointing, Evaluation, Logging, Recipe
+from abx.log import read_lines
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,3 +72,18 @@ def environment(cache: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
     }
     return {**os.environ, **ours}
+
+
+def rows(folder):
+    """metrics.jsonl without the speed."""
+    found = read_lines(folder / "metrics.jsonl")
+    assert len(found) == (folder / "metrics.jsonl").read_text().count("\n")
+    return [{k: v for k, v in row.items() if not k.startswith("speed/")} for row in found]
+
+
+def steps_of(folder):
+    return [row["step"] for row in rows(folder)]
+
+
+def saved(folder):
+    return sorted(int(p.name) for p in (folder / "checkpoints").iterdir())

@@ -158,3 +158,24 @@ def test_every_sentence_names_its_metrics_and_every_hint_a_flag_or_file_that_exi
     said = {name for found in re.findall(r"\[([\w/, ]+)\]\n", text) for name in found.split(", ")}
     assert said <= (STEP | PROBES | SPREAD | VALUE).keys()
     assert all("[" in line for line in text.splitlines() if line.startswith(("  + the", "  ? ", "  ! ")))
+
+
+@pytest.mark.parametrize(
+    ("off", "late", "flag"),
+    [
+        ("value", {"value/explained": -3.0, "value/accuracy": 0.01, "value/sum_q": 40.0}, "--method.value-weight 0"),
+        ("reward", {"reward/loss": 4.84, "value/gradient_ratio": 1e6}, "--method.reward-weight 0"),
+        ("actions", {"value/rotated_rise": 0.0}, "--method.no-actions"),
+    ],
+)
+def test_what_is_off_by_choice_is_no_fault(off, late, flag):
+    text = report(rows(late), AB._replace(off=(off,)))
+    assert ": LEARNING." in text
+    assert f"by choice: {flag}" in text
+    assert "look at" not in text
+
+
+def test_targets_that_are_all_alike():
+    text = report(rows({"value/explained": math.nan}), AB)
+    assert "targets are all alike" in text
+    assert "SOMETHING IS WRONG" in text

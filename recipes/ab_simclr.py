@@ -99,7 +99,7 @@ PRESETS = {
         optim=AdamW(lr=1e-3, beta2=0.98, weight_decay=0.05, weight_decay_end=0.05),
         ema=EMA(tau=0.01, cosine=False),
         eval=Evaluation(every=150, train_images=1500, test_images=1000),
-        ckpt=Checkpointing(every=100),
+        ckpt=Checkpointing(every=50),
         log=Logging(every=20),
     ),
     "small": ABSimCLR(

@@ -11,12 +11,15 @@
 Boxes are `(y0, x0, y1, x1)` in [0, 1] of the source image, everywhere.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 AnyArray = Array | np.ndarray
+
+CROWD, DIFFICULT, TRUNCATED = 1, 2, 4
+"""Bits of `Objects.flags`: a group under one box (COCO's iscrowd); hard to make out; reaches out of the picture."""
 
 
 class Objects(NamedTuple):
@@ -24,12 +27,19 @@ class Objects(NamedTuple):
 
     boxes: Float[np.ndarray, "o 4"]
     labels: Int[np.ndarray, " o"]
+    flags: UInt8[np.ndarray, " o"] | None = None
+    """`CROWD`, `DIFFICULT` and `TRUNCATED`, added up; None where the source says nothing of them."""
+
+
+Pixels: TypeAlias = UInt8[np.ndarray, "h w 3"]
+Stored: TypeAlias = bytes | UInt8[np.ndarray, "h w 3"]
+"""A picture file's bytes; or pixels, of what is drawn and not read."""
 
 
 class Sample(NamedTuple):
     """One picture of a data source, decoded and upright, with whatever is known about it."""
 
-    image: UInt8[np.ndarray, "h w 3"]
+    image: Pixels
     label: int = -1
     """Class of the whole picture; -1 when there is none."""
     captions: tuple[str, ...] = ()
@@ -38,6 +48,31 @@ class Sample(NamedTuple):
     """Number of objects; -1 when unknown."""
     distance: float = float("nan")
     """Distance of the closest object, in the source's own unit; NaN when unknown."""
+    verb: int = -1
+    """Class of what is being done, in a frame of a film; -1 when unknown."""
+    noun: int = -1
+    """Class of what it is being done to; -1 when unknown."""
+
+
+class Record(NamedTuple):
+    """A `Sample` as it is stored: not decoded, and not yet known to be a picture."""
+
+    image: Stored
+    label: int = -1
+    captions: tuple[str, ...] = ()
+    objects: Objects | None = None
+    count: int = -1  # type: ignore[assignment]
+    distance: float = float("nan")
+    verb: int = -1
+    noun: int = -1
+
+
+class Vocabulary(NamedTuple):
+    """Names of the numbers in `Objects.labels`, `Sample.verb` and `Sample.noun`; () where there are none."""
+
+    objects: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ()
+    nouns: tuple[str, ...] = ()
 
 
 class Views(NamedTuple):
@@ -45,6 +80,14 @@ class Views(NamedTuple):
 
     images: UInt8[AnyArray, "*b n h w 3"]
     boxes: Float[AnyArray, "*b n 4"]
+
+
+class Pairs(NamedTuple):
+    """Views, and one text about each image."""
+
+    views: Views
+    text: UInt8[AnyArray, "*b t"]
+    """UTF-8, cut to t bytes between two characters, filled up with zeros."""
 
 
 class ABBatch(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from abx.data.sources import BadRecord
-from abx.types import Sample
+from abx.types import Record, Sample, Vocabulary
 
 
 def smooth(h: int = 48, w: int = 64) -> np.ndarray:
@@ -38,6 +38,7 @@ class Numbered:
     """Record i is a picture filled with i, modulo 256; `bad` ones raise; every other read adds a byte to `log`."""
 
     classes: tuple[str, ...] = ()
+    vocabulary = Vocabulary()
     problems: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, length: int, bad: tuple[int, ...] = (), log: str = "") -> None:
@@ -53,6 +54,9 @@ class Numbered:
             with open(self.log, "ab", buffering=0) as file:
                 file.write(b".")
         return Sample(np.full((17, 23, 3), i % 256, np.uint8), i % 3)
+
+    def stored(self, i: int) -> Record:
+        return Record(*self[i])
 
     def name(self, i: int) -> str:
         return f"numbered/{i}"

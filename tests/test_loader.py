@@ -293,7 +293,7 @@ def test_sound_data_has_no_problems(tmp_path: Path):
 def test_every_problem_at_once_by_its_flag():
     bad = ABData(
         reward="scene",
-        value="parquet:x",
+        value="folder:x",
         reward_batch=0,
         value_batch=-1,
         reward_views=RandomCrops(n=3),
@@ -301,8 +301,8 @@ def test_every_problem_at_once_by_its_flag():
         workers=-1,
     )
     starts = [
-        "reward: data is scenes",
-        "value: parquet:",
+        "reward: data is ",
+        "value: folder:",
         "reward_batch must",
         "value_batch must",
         "reward_views.n must be 2",

@@ -10,8 +10,8 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from abx.data import scenes
-from abx.data.scenes import LENGTH, MATERIALS, NUMBERS, PLACES, SHAPES, Dice, Ground, Scenes, Thing
+from abx.data.schemes import scenes
+from abx.data.schemes.scenes import LENGTH, MATERIALS, NUMBERS, PLACES, SHAPES, Dice, Ground, Scenes, Thing
 from abx.types import Sample
 
 
@@ -46,7 +46,7 @@ def test_scene_is_function_of_seed_split_and_index():
 
 def test_another_process_draws_the_same_without_jax():
     code = (
-        "import sys; from hashlib import sha256; from abx.data.scenes import Scenes;"
+        "import sys; from hashlib import sha256; from abx.data.schemes.scenes import Scenes;"
         "print('jax' in sys.modules, sha256(Scenes('test', seed=5)[17].image.tobytes()).hexdigest())"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,21 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import Numbered, encoded, smooth, write_tar
 
-from abx.data import sources, tar
-from abx.data.folder import Folder
-from abx.data.scenes import Scenes
+from abx.data import patterns
+from abx.data.patterns import expand_braces
+from abx.data.schemes import tar
+from abx.data.schemes.folder import Folder
+from abx.data.schemes.scenes import Scenes
+from abx.data.schemes.tar import Tar
 from abx.data.sources import (
     BadRecord,
     Names,
     Source,
     SpecError,
-    check_spec,
-    expand_braces,
     first_usable,
-    open_source,
     printable,
 )
-from abx.data.tar import Tar
+from abx.data.specs import check_spec, open_source
 
 PNG = encoded(smooth(4, 6), "PNG")
 
@@ -124,7 +124,7 @@ def test_braces_as_in_a_shell():
 
 @pytest.mark.parametrize("pattern", ["{1..1001}", "{1..9999}{1..9999}{1..9999}", "{0..99999999999999999999}"])
 def test_absurd_ranges_are_refused_before_they_fill_the_memory(pattern: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sources, "MAX_SHARDS", 1000)
+    monkeypatch.setattr(patterns, "MAX_SHARDS", 1000)
     assert len(expand_braces("{1..10}{1..100}")) == 1000
     with pytest.raises(SpecError, match="more than 1000 files; shorten"):
         expand_braces(pattern)
@@ -133,7 +133,7 @@ def test_absurd_ranges_are_refused_before_they_fill_the_memory(pattern: str, mon
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("", "data is scenes, scenes:test, folder:PATH or tar:GLOB, not ''"),
+        ("", "data is "),
         ("scene", "did you mean 'scenes'?"),
         ("Folder:x", "did you mean 'folder:x'?"),
         ("scenes:", "names nothing"),
@@ -154,12 +154,13 @@ def test_absurd_ranges_are_refused_before_they_fill_the_memory(pattern: str, mon
         ("tar:HERE/shrads/a.tar", "matches no file: did you mean HERE/shards?"),
         ("tar:HERE/none/{000..010}.tar", "matches no file: HERE exists, but has no none"),
         ("tar:HERE/fifo", "matches no file: HERE/fifo is neither a file nor a folder"),
-        ("arrayrecord:x", "arrayrecord: is not readable yet: this version reads scenes"),
-        ("parquet:x*.parquet", "parquet: is not readable yet"),
-        ("0.75*folder:a + 0.25*tar:b", "weighted mixtures are not readable yet"),
-        ("folder:a + tar:b", "weighted mixtures are not readable yet"),
+        ("0.75*folder:HERE/no + 0.25*scenes", "folder:HERE/no does not exist"),
+        ("0.75*scenes + 0.25*scenes:val", "write scenes or scenes:test, not scenes:val"),
+        ("folder:HERE/pictures + 0.5*scenes", "'folder:HERE/pictures' needs a weight: write 0.5*folder:HERE/pictures"),
+        ("0*scenes + 1*scenes", "the weight of scenes must be a positive number, not 0"),
+        ("-1*scenes + 1*scenes", "the weight of scenes must be a positive number, not -1"),
         ("folder:HERE/\0", "does not exist"),
-        ("s3://bucket/x", "data is scenes"),
+        ("s3://bucket/x", "is not on this machine: abx data prepare makes shards of it"),
     ],
 )
 def test_a_mistake_is_answered_in_one_sentence(spec: str, said: str, tmp_path: Path):

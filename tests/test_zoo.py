@@ -16,10 +16,11 @@ import pytest
 from pictures import encoded, smooth, write_tar
 from PIL import Image, ImageFile, PngImagePlugin
 
-from abx.data.folder import Folder
 from abx.data.images import BadImage, center_crop, decode
-from abx.data.sources import BadRecord, Source, SpecError, open_source
-from abx.data.tar import Tar
+from abx.data.schemes.folder import Folder
+from abx.data.schemes.tar import Tar
+from abx.data.sources import BadRecord, Source, SpecError
+from abx.data.specs import open_source
 from abx.data.views import RandomCrops
 
 ZOO = Path(__file__).parents[2] / "shared" / "zoo"
@@ -336,7 +337,7 @@ def test_files_too_large_to_be_pictures_are_not_read(tmp_path: Path, monkeypatch
     (tmp_path / "a.jpg").write_bytes(JPEG)
     source, shard = Folder(str(tmp_path)), Tar([str(write_tar(tmp_path / "a.tar", {"a.jpg": JPEG}))])
     for module in ("folder", "tar"):
-        monkeypatch.setattr(f"abx.data.{module}.MAX_BYTES", len(JPEG) - 1)
+        monkeypatch.setattr(f"abx.data.schemes.{module}.MAX_BYTES", len(JPEG) - 1)
     for each in (source, shard):
         with pytest.raises(BadRecord, match="more than any picture"):
             each[0]

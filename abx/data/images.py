@@ -1,9 +1,10 @@
 """From the bytes of a picture file to pixels, and from pixels to the squares that a network sees."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -16,6 +17,10 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from abx.types import Pixels, Stored
+
+Resize: TypeAlias = Literal["bilinear", "bicubic"]
+
 MAX_PIXELS = 89_478_485
 """Larger pictures are refused by their header; Pillow's own warning line."""
 MAX_BYTES = 8 * MAX_PIXELS
@@ -27,7 +32,7 @@ class BadImage(ValueError):
     """These bytes are no picture that we can use; the message is one short reason on one line."""
 
 
-def decode(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+def decode(data: bytes) -> Pixels:
     """The picture as upright RGB, by its content whatever its name. Safe to call from many threads; never warns.
 
     - Formats: JPEG, PNG, GIF, WebP, BMP, TIFF (not BigTIFF), PPM. Everything else is refused (AVIF, HEIC, SVG, ...).
@@ -43,9 +48,50 @@ def decode(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     Raises: BadImage, whatever went wrong inside: unknown format, cut off or damaged data, more than `MAX_PIXELS`
         (before a pixel is decoded), memory.
     """
+    return Picture(data).pixels()
+
+
+class Picture:
+    """A picture of which only the header has been read. What `decode` says of formats and errors holds here, too."""
+
+    def __init__(self, stored: Stored) -> None:
+        """Raises: BadImage, for what its header tells."""
+        self._stored = stored
+        if isinstance(stored, bytes):
+            with _one_line():
+                self._image, self._orientation = _open(stored)
+            width, height = self._image.size
+            self.height, self.width = (width, height) if self._orientation in range(5, 9) else (height, width)
+            """Of the upright picture, in pixels."""
+        else:
+            self.height, self.width = stored.shape[:2]
+
+    def pixels(self) -> Pixels:
+        """Raises: BadImage."""
+        if not isinstance(self._stored, bytes):
+            return self._stored
+        with _one_line():
+            return np.ascontiguousarray(_UPRIGHT.get(self._orientation, _UPRIGHT[1])(_rgb(self._image)))
+
+    def crops(
+        self, boxes: Float[np.ndarray, "n 4"], size: int, resize: Resize = "bilinear"
+    ) -> UInt8[np.ndarray, "n size size 3"]:
+        """The pixels of exactly these boxes, each made a square of `size`, antialiased.
+
+        Args:
+            boxes: on pixel boundaries up to float rounding (`boxes.random_box`), each of a pixel at least.
+
+        Raises: BadImage.
+        """
+        image = self.pixels()
+        return np.stack([crop_resize(image, box, size, resize) for box in boxes])
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Whatever goes wrong inside becomes a BadImage with one short reason."""
     try:
-        image, orientation = _open(data)
-        return np.ascontiguousarray(_UPRIGHT.get(orientation, _UPRIGHT[1])(_rgb(image)))
+        yield
     except BadImage:
         raise
     except (struct.error, IndexError) as error:
@@ -56,16 +102,16 @@ def decode(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def crop_resize(
-    image: UInt8[np.ndarray, "h w 3"], box: Float[np.ndarray, "4"], size: int
+    image: Pixels, box: Float[np.ndarray, "4"], size: int, resize: Resize = "bilinear"
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """The pixels of exactly this box, made a square of `size` (bicubic, antialiased).
+    """The pixels of exactly this box, made a square of `size`, antialiased.
 
     `box` lies on pixel boundaries up to float rounding (`boxes.random_box`) and holds a pixel at least.
     """
     height, width = image.shape[:2]
     y0, x0, y1, x1 = (int(v) for v in np.rint(box * np.array([height, width, height, width])))
     # Not Pillow's resize(box=...): its filter reaches over the edge of the box, and a view would see its surroundings.
-    return _resize(image[y0:y1, x0:x1], size)
+    return _resize(image[y0:y1, x0:x1], size, resize)
 
 
 def center_crop(
@@ -84,14 +130,14 @@ def center_crop(
     height, width = image.shape[:2]
     side = min(height, width)
     y, x = (height - side) // 2, (width - side) // 2
-    resized = _resize(image[y : y + side, x : x + side], round(size * ratio))
+    resized = _resize(image[y : y + side, x : x + side], round(size * ratio), "bicubic")
     margin = (len(resized) - size) // 2
     return resized[margin : margin + size, margin : margin + size]
 
 
-def _resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+def _resize(image: Pixels, size: int, how: Resize) -> UInt8[np.ndarray, "size size 3"]:
     picture = Image.fromarray(np.ascontiguousarray(image))
-    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
+    return np.asarray(picture.resize((size, size), Image.Resampling[how.upper()]))
 
 
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {

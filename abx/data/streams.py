@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from abx.data.sources import Source, SpecError, check_spec, first_usable, open_source
+from abx.data.sources import Source, SpecError, first_usable
+from abx.data.specs import check_spec, open_source
 from abx.data.views import RandomCrops
 
 if TYPE_CHECKING:

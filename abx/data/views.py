@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float
 
 from abx import boxes
-from abx.data.images import crop_resize
-from abx.types import Views
+from abx.data.images import Picture, Resize
+from abx.types import Stored, Views
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class RandomCrops:
     """Smallest and largest area of a crop, as a share of the image's."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Smallest and largest width / height of a crop."""
+    resize: Resize = "bilinear"
+    """How a crop becomes a view, antialiased where it shrinks. bilinear (torchvision's default) and bicubic (DINO, MAE)
+    are Pillow's."""
 
     def problems(self, name: str) -> list[str]:
         """What is wrong with these numbers; `name` is the flag they stand under."""
@@ -36,8 +39,18 @@ class RandomCrops:
             found.append(f"{name}.ratio must be 0 < low <= high, not {self.ratio[0]} {self.ratio[1]}")
         return found
 
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Views:
-        """Views without a batch axis: images "n size size 3", boxes "n 4"."""
-        height, width = image.shape[:2]
-        placed = [boxes.random_box(rng, (height, width), self.scale, self.ratio) for _ in range(self.n)]
-        return Views(np.stack([crop_resize(image, box, self.size) for box in placed]), np.stack(placed))
+    def place(self, hw: tuple[int, int], rng: np.random.Generator) -> Float[np.ndarray, "n 4"]:
+        """Where the views of an image of `hw` pixels are cut."""
+        return np.stack([boxes.random_box(rng, hw, self.scale, self.ratio) for _ in range(self.n)])
+
+    def __call__(self, image: Stored, rng: np.random.Generator) -> Views:
+        """Views without a batch axis: images "n size size 3", boxes "n 4".
+
+        Args:
+            image: pixels, or the bytes of a picture file.
+
+        Raises: BadImage.
+        """
+        picture = Picture(image)
+        placed = self.place((picture.height, picture.width), rng)
+        return Views(picture.crops(placed, self.size, self.resize), placed)

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from abx.data.sources import check_spec
+from abx.data.specs import check_spec
 from abx.data.streams import Data
 from abx.methods.base import Method
 from abx.nn import ViTConfig

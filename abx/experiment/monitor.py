@@ -9,7 +9,8 @@ import numpy as np
 
 from abx.analysis.values import value_metrics
 from abx.data import loader
-from abx.data.sources import BadRecord, Source, SpecError, first_usable, open_source
+from abx.data.sources import BadRecord, Source, SpecError, first_usable
+from abx.data.specs import open_source
 from abx.experiment.config import Recipe
 from abx.log import read_lines, write_lines
 from abx.methods.ab import AB

@@ -1,4 +1,4 @@
-"""A folder of picture files, and of folders of them."""
+"""`folder:PATH`, a folder of picture files, and of folders of them."""
 
 import os
 import stat
@@ -6,9 +6,13 @@ from collections import deque
 
 import numpy as np
 
-from abx.data.images import MAX_BYTES, BadImage, decode, looks_like_picture
-from abx.data.sources import BadRecord, Names, printable
-from abx.types import Sample
+from abx.data.images import MAX_BYTES, looks_like_picture
+from abx.data.patterns import nearest
+from abx.data.sources import BadRecord, Files, Names, SpecError, printable
+from abx.types import Record, Vocabulary
+
+USAGE = "folder:PATH"
+SUFFIX = ""
 
 SUFFIXES = frozenset(
     b".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
@@ -17,7 +21,23 @@ SUFFIXES = frozenset(
 """What is taken for a picture by its name, in lower case. `decode` refuses some: counted, rather than passed over."""
 
 
-class Folder:
+def check(where: str) -> None:
+    path = os.path.expanduser(where)
+    if os.path.isfile(path):
+        hint = f"write tar:{printable(where)}" if path.endswith(".tar") else "name the folder that holds it"
+        raise SpecError(f"folder:{printable(where)} is a file, not a folder: {hint}")
+    if not os.path.isdir(path):
+        raise SpecError(f"folder:{printable(where)} does not exist: {nearest(path)}")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise SpecError(f"folder:{printable(where)} may not be read: change its permissions")
+
+
+def index(where: str) -> "Folder":
+    check(where)
+    return Folder(os.path.expanduser(where))
+
+
+class Folder(Files):
     """A `Source` of all pictures under a folder, sorted by the bytes of their relative paths.
 
     - A picture is a file with one of `SUFFIXES`, in any case, or without any suffix and with the first bytes of one.
@@ -27,6 +47,8 @@ class Folder:
       that may not be read or are links to one already read.
     - If every picture lies exactly one folder down, in two folders or more, the folder is its class.
     """
+
+    vocabulary = Vocabulary()
 
     def __init__(self, path: str) -> None:
         """Raises: OSError, if the folder cannot be listed."""
@@ -47,14 +69,12 @@ class Folder:
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, i: int) -> Sample:
+    def stored(self, i: int) -> Record:
         path = os.path.join(os.fsencode(self.root), self._names[i])
         try:
-            return Sample(decode(_read(path)), -1 if self._labels is None else int(self._labels[i]))
+            return Record(_read(path), -1 if self._labels is None else int(self._labels[i]))
         except OSError as error:
             raise BadRecord(f"cannot be read: {error.strerror or error}") from error
-        except BadImage as bad:
-            raise BadRecord(str(bad)) from bad
 
     def name(self, i: int) -> str:
         return self._printable(self._names[i])

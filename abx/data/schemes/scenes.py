@@ -1,4 +1,4 @@
-"""The built-in data: scenes of many objects, drawn on the fly, each a pure function of (seed, split, index, size).
+"""`scenes`, the built-in data: drawn scenes of many objects, each a pure function of (seed, split, index, size).
 
 A scene is a place of one of twelve kinds, its class. The kind sets what the ground and the wall are made of, which two
 shapes and which material are common there. Nothing else depends on it: colours and their polarity, light, the place and
@@ -20,11 +20,15 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from abx.data import textures
+from abx.data.sources import SpecError, printable
 from abx.data.textures import Field, Shape, Table, Texture, coverage
-from abx.types import Objects, Sample
+from abx.types import Objects, Record, Sample, Vocabulary
 
 Colour: TypeAlias = Float32[np.ndarray, "3 1 1"]
 Canvas: TypeAlias = Float32[np.ndarray, "3 h w"]
+
+USAGE = "scenes, scenes:test"
+SUFFIX = ""
 
 LENGTH = {"train": 100_000, "test": 10_000}
 LENS = 0.5
@@ -130,6 +134,18 @@ class Dice:
         return np.array(parts, np.float32).reshape(3, 1, 1)
 
 
+def check(where: str) -> None:
+    if where not in ("", *LENGTH):
+        raise SpecError(
+            f"scenes has the splits train and test: write scenes or scenes:test, not scenes:{printable(where)}"
+        )
+
+
+def index(where: str) -> "Scenes":
+    check(where)
+    return Scenes(where or "train")
+
+
 class Scenes:
     """A `Source` of drawn scenes with class, captions, boxes, count and distance; see the module for what they are.
 
@@ -140,6 +156,7 @@ class Scenes:
     """
 
     classes: tuple[str, ...] = tuple(place.name for place in PLACES)
+    vocabulary = Vocabulary(objects=tuple(singular for singular, *_ in SHAPES))
     problems: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, split: str = "train", *, size: int = 96, seed: int = 0) -> None:
@@ -159,6 +176,9 @@ class Scenes:
 
     def name(self, i: int) -> str:
         return f"scenes:{self.split}/{i}"
+
+    def stored(self, i: int) -> Record:
+        return Record(*self[i])
 
     def __getitem__(self, i: int) -> Sample:
         i = int(i)

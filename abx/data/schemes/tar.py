@@ -1,4 +1,4 @@
-"""Shards in WebDataset's layout: plain tar files in which the members of a sample lie side by side under one key."""
+"""`tar:GLOB`, WebDataset shards: plain tars in which the members of a sample lie side by side under one key."""
 
 import json
 import os
@@ -12,9 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abx.data.images import MAX_BYTES, BadImage, decode
-from abx.data.sources import BadRecord, Names, SpecError, printable
-from abx.types import Objects, Sample
+from abx.data.images import MAX_BYTES
+from abx.data.patterns import shards
+from abx.data.sources import BadRecord, Files, Names, SpecError, printable
+from abx.types import Objects, Record, Vocabulary
+
+USAGE = "tar:GLOB"
+SUFFIX = ".tar"
 
 IMAGES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm"})
 MAX_TEXT = 1 << 20
@@ -30,7 +34,15 @@ _ROW = np.dtype([("shard", "i4"), ("label", "i4"), *_PLACES])
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-class Tar:
+def check(where: str) -> None:
+    shards("tar", where, SUFFIX)
+
+
+def index(where: str) -> "Tar":
+    return Tar(shards("tar", where, SUFFIX))
+
+
+class Tar(Files):
     """A `Source` of the samples of some shards, in the order of the shards and of their members. Nothing is unpacked.
 
     A key is a member's path up to the first dot of its base name; what follows is the extension. A sample is a run of
@@ -45,6 +57,8 @@ class Tar:
 
     Classes are named by `classes.txt` beside the shards (a line each: number, tab, name), else by their numbers.
     """
+
+    vocabulary = Vocabulary()
 
     def __init__(self, paths: Sequence[str]) -> None:
         """Reads every header, every `.cls` and every `.json`.
@@ -71,7 +85,7 @@ class Tar:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, i: int) -> Sample:
+    def stored(self, i: int) -> Record:
         if not 0 <= i < len(self._rows):
             raise IndexError(f"record {i} of {len(self._rows)}")
         shard, label, image_at, image_size, text_at, text_size, json_at, json_size = self._rows[i].tolist()
@@ -79,14 +93,14 @@ class Tar:
             raise BadRecord(f"{image_size} bytes, more than any picture we read has")
         try:
             file = self._files.open(self._paths[shard])
-            image = decode(file.read(image_at, image_size))
+            image = file.read(image_at, image_size)
             captions = _captions(file.read(text_at, min(text_size, MAX_TEXT)))
             objects = _objects(file.read(json_at, json_size)) if json_size else None
         except OSError as error:
             raise BadRecord(f"the shard can no longer be read: {error.strerror or error}") from error
-        except (BadImage, _BadObjects) as bad:
+        except _BadObjects as bad:
             raise BadRecord(str(bad)) from bad
-        return Sample(image, label, captions, objects)
+        return Record(image, label, captions, objects)
 
     def name(self, i: int) -> str:
         key = os.fsdecode(self._keys[i])

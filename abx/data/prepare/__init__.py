@@ -1,0 +1,1 @@
+"""From a data set as it is published to our own shards."""

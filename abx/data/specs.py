@@ -1,0 +1,102 @@
+"""The one string by which a person names data: `SCHEME`, `SCHEME:WHERE`, or several with weights."""
+
+import difflib
+import os
+import pkgutil
+import re
+from functools import cache
+from importlib import import_module
+from typing import Protocol, cast, runtime_checkable
+
+from abx.data import schemes
+from abx.data.mixture import Mixture
+from abx.data.mixture import split as split_mixture
+from abx.data.sources import Source, SpecError, printable
+
+
+@runtime_checkable
+class Scheme(Protocol):
+    """What a module of `schemes/` offers. Its name is the scheme's: a new kind of data is a new file there."""
+
+    USAGE: str
+    """How to write it: folder:PATH"""
+    SUFFIX: str
+    """How files of this kind end, in lower case; empty for none."""
+
+    def check(self, where: str) -> None:
+        """Raises: SpecError for what can be told to be wrong without indexing."""
+
+    def index(self, where: str) -> Source:
+        """Raises: SpecError."""
+
+
+def open_source(spec: str) -> Source:
+    """Index a data string: `scenes`, `folder:PATH`, `tar:GLOB`, ..., or a mixture `0.75*folder:a + 0.25*tar:b`.
+
+    GLOB takes `*`, `?`, `[a-z]`, `**`, `{a,b}`, `{00000..00003}`, and several patterns joined by `::`. `~` is expanded.
+
+    Raises: SpecError, also when nothing in the place could be a picture. That they can be read is for `first_usable`.
+    """
+    parts = split_mixture(spec, scheme_names())
+    sources = [_open(part) for _, part in parts]
+    return sources[0] if len(parts) == 1 else Mixture(sources, [weight for weight, _ in parts])
+
+
+def _open(spec: str) -> Source:
+    scheme, where = _split(spec)
+    source = scheme.index(where)
+    if not len(source):
+        why = "; ".join(f"{name}: {reason}" for name, reason in source.problems[:1])
+        raise SpecError(f"{printable(spec)} holds no pictures" + (f" ({why})" if why else ""))
+    return source
+
+
+def check_spec(spec: str) -> str | None:
+    """What is wrong with a data string, as far as can be told without indexing: one sentence, or None."""
+    try:
+        for _, part in split_mixture(spec, scheme_names()):
+            scheme, where = _split(part)
+            scheme.check(where)
+    except SpecError as wrong:
+        return str(wrong)
+    return None
+
+
+@cache
+def scheme_names() -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(schemes.__path__)))
+
+
+def accepted() -> str:
+    """All that a data string may be, for messages."""
+    *most, last = [_scheme(name).USAGE for name in scheme_names()]
+    return f"{', '.join(most)} or {last}"
+
+
+def _scheme(name: str) -> Scheme:
+    return cast(Scheme, import_module(f"{schemes.__name__}.{name}"))
+
+
+def _split(spec: str) -> tuple[Scheme, str]:
+    """Scheme and what follows the colon."""
+    said = printable(spec)
+    name, colon, where = spec.strip().partition(":")
+    if name in scheme_names():
+        scheme = _scheme(name)
+        if where or not (colon or ":" in scheme.USAGE.split(",")[0]):
+            return scheme, where
+        raise SpecError(f"{said!r} names nothing; data is {accepted()}")
+    if re.match(r"\w+://", spec):
+        raise SpecError(f"{said} is not on this machine: abx data prepare makes shards of it that are")
+    path = os.path.expanduser(spec)
+    if os.path.isdir(path):
+        raise SpecError(f"{said!r} needs a scheme: write folder:{said}")
+    for other in scheme_names():
+        suffix = _scheme(other).SUFFIX
+        if suffix and spec.lower().endswith(suffix):
+            raise SpecError(f"{said!r} needs a scheme: write {other}:{said}")
+    if os.path.isfile(path):
+        raise SpecError(f"{said!r} needs a scheme: {accepted()}")
+    close = difflib.get_close_matches(name, scheme_names(), 1)
+    hint = f"; did you mean {close[0] + colon + printable(where)!r}?" if close else ""
+    raise SpecError(f"data is {accepted()}, not {said!r}{hint}")

@@ -65,7 +65,7 @@ def test_every_change_that_matters_is_noticed(name):
         place(new, path)[path.rpartition(".")[2]] = another(value)
         if differences(old, new):
             noticed.add(path)
-    harmless = {"out", "resume", "dry_run", "data.workers"}
+    harmless = {"out", "resume", "dry_run", "data.workers", "data.worker", "data.max_rejected"}
     harmless |= {path for path in leaves(recipe) if path.startswith(("ckpt.", "log.", "eval.every"))}
     assert noticed == leaves(recipe).keys() - harmless
     assert {path.partition(".")[0] for path in harmless} == {path.partition(".")[0] for path in HARMLESS}

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from pictures import Numbered, encoded, smooth, write_tar
 
-from abx.data import loader
-from abx.data.loader import TRIES, Loaded, ab_batches, batches, central, stream
+from abx.data.loader import TRIES, Loaded, ab_batches, batches, central
 from abx.data.sources import BadRecord, SpecError
-from abx.data.streams import ABData, PairData, open_sources, views_per_step
+from abx.data.streams import ABData, PairData, open_sources, stream_seed, views_per_step
 from abx.data.views import RandomCrops
+from abx.data.workers import stream
 
 CROPS = RandomCrops(n=2, size=6)
 
@@ -157,7 +157,7 @@ def test_two_streams_keep_their_own_data_crops_and_sizes():
     loaded = data.batches({"reward": reward, "value": value}, 7)[11]
     assert loaded.batch.reward.images.shape == (3, 2, 6, 6, 3)
     assert loaded.batch.value.images.shape == (4, 5, 8, 8, 3)
-    alone = batches(value, RandomCrops(n=5, size=8), 4, 15, "value")[11]
+    alone = batches(value, RandomCrops(n=5, size=8), 4, stream_seed(7, 1), "value")[11]
     np.testing.assert_array_equal(loaded.batch.value.images, alone.batch.images)
     np.testing.assert_array_equal(loaded.records["value"], alone.records["value"])
 
@@ -203,7 +203,7 @@ def test_replacements_are_spread_over_the_good():
 def test_data_without_a_good_record_is_given_up():
     ds = batches(Numbered(50, bad=tuple(range(50))), CROPS, 2, seed=0)
     with pytest.raises(
-        BadRecord, match=rf"^{TRIES} records in a row could not be read; the last, numbered/\d+: cracked$"
+        BadRecord, match=rf"^{TRIES} records in a row could not be used; the last, numbered/\d+: cracked$"
     ):
         ds[0]
     with stream(ds, 0, 0) as made, pytest.raises(BadRecord, match="records in a row"):
@@ -214,7 +214,7 @@ def test_a_worker_that_gives_up_says_so_here():
     with (
         stream(batches(Numbered(50, bad=tuple(range(50))), CROPS, 2, seed=0), 0, 1) as made,
         pytest.raises(
-            BadRecord, match=rf"^{TRIES} records in a row could not be read; the last, numbered/\d+: cracked$"
+            BadRecord, match=rf"^{TRIES} records in a row could not be used; the last, numbered/\d+: cracked$"
         ),
     ):
         next(made)
@@ -225,17 +225,16 @@ def test_the_last_try_counts():
     """TRIES - 1 refusals and then a good record is a good record."""
 
     class Grudging(Numbered):
-        def __getitem__(self, i: int):
+        def stored(self, i: int):
             left.append(i)
             if len(left) < TRIES:
                 raise BadRecord("not yet")
-            return super().__getitem__(i)
+            return super().stored(i)
 
     left: list[int] = []
-    _, index, rejected = loader.read(Grudging(100), 7, np.random.default_rng(0))
-    assert [*rejected, index] == left
-    assert len(rejected) == TRIES - 1
-    assert left[0] == 7
+    loaded = batches(Grudging(100), CROPS, 1, seed=0)[7]
+    assert [*loaded.rejected["train"], *loaded.records["train"]] == left
+    assert len(left) == TRIES
 
 
 def test_a_stream_that_nobody_reads_stops_at_two_batches(tmp_path: Path):

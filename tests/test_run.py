@@ -19,7 +19,7 @@ from abx.data.sources import SpecError
 from abx.experiment import Checkpointing, Evaluation, Logging
 from abx.experiment import run as running
 from abx.experiment.folder import load
-from abx.experiment.monitor import Rejects
+from abx.experiment.ledger import Ledger
 from abx.train import TrainState
 
 
@@ -68,14 +68,14 @@ def step_fns(monkeypatch):
 
 def stop_at(monkeypatch, step, number):
     """Sends a signal when the batch of a step comes."""
-    original = Rejects.__call__
+    original = Ledger.__call__
 
     def call(self, at, loaded):
         if at == step:
             signal.raise_signal(number)
         original(self, at, loaded)
 
-    monkeypatch.setattr(Rejects, "__call__", call)
+    monkeypatch.setattr(Ledger, "__call__", call)
 
 
 def final(out):

@@ -4,25 +4,21 @@
 depends on the number of workers, is never saved.
 """
 
-import itertools
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import absl.flags
 import grain
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from abx.data.images import center_crop
+from abx.data.images import BadImage, center_crop
+from abx.data.mixture import Mixture
 from abx.data.sources import BadRecord, Source
+from abx.data.texts import Texts
 from abx.data.views import RandomCrops
-from abx.types import ABBatch, Sample, Views
+from abx.types import ABBatch, Pairs, Record, Views
 
 TRIES = 32
 """Records tried for one place in a batch before the data is given up as unusable."""
@@ -38,16 +34,39 @@ class Loaded(NamedTuple):
     """Records that could not be used. Each was replaced by another, drawn by (seed, step) like everything else."""
 
 
-def batches(source: Source, crops: RandomCrops, batch: int, seed: int, name: str = "train") -> grain.MapDataset:
-    """Endless batches of views: every epoch a new order and new crops, batches run on across epochs.
+@dataclass(frozen=True)
+class Host:
+    """Which machine of how many this is. Each makes its own rows of every batch: the first has the first."""
+
+    index: int = 0
+    count: int = 1
+
+
+def batches(
+    source: Source,
+    crops: RandomCrops,
+    batch: int,
+    seed: int,
+    name: str = "train",
+    *,
+    texts: Texts | None = None,
+    host: Host = Host(),
+) -> grain.MapDataset:
+    """Endless batches of views: every epoch a new order and new crops, batches run on over the ends of epochs.
 
     Args:
+        batch: images of all hosts together, whose number divides it.
+        seed: in [0, 2**32).
         name: the stream's name, the key of `Loaded.records` and `Loaded.rejected`.
+        texts: how a text goes with each image; without, there is none.
 
-    Returns: a dataset of `Loaded` whose batch is `Views` "batch n size size 3".
+    Returns: a dataset of `Loaded` whose batch is `Views` "b n size size 3", or `Pairs` where there are texts; b is this
+        host's share of the batch, and what it holds does not depend on how many hosts there are.
     """
-    records = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-    return records.random_map(_Cut(source, crops)).batch(batch, drop_remainder=True, batch_fn=_Stack(name))
+    if batch % host.count:
+        raise ValueError(f"a batch of {batch} cannot be shared by {host.count} hosts")
+    rows = _numbers(source, seed).random_map(_Cut(source, crops, texts))
+    return grain.MapDataset.source(_Share(rows, batch, host, name))
 
 
 def ab_batches(reward: grain.MapDataset, value: grain.MapDataset) -> grain.MapDataset:
@@ -60,62 +79,6 @@ def ab_batches(reward: grain.MapDataset, value: grain.MapDataset) -> grain.MapDa
 def _side_by_side(pair: tuple[Loaded, Loaded]) -> Loaded:
     reward, value = pair
     return Loaded(ABBatch(reward.batch, value.batch), reward.records | value.records, reward.rejected | value.rejected)
-
-
-@contextmanager
-def stream(ds: grain.MapDataset, start: int, workers: int) -> Iterator[Iterator[Loaded]]:
-    """The batches of step `start`, `start` + 1, ...; made by so many processes, or by one thread of this one.
-
-    A batch is made while the one before it is used: one waits and one is in the making, per worker. Processes are
-    spawned, so the program needs an `if __name__ == "__main__"` guard.
-    """
-    if not workers:
-        one_ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
-        iterators = [iter(ds[start:].to_iter_dataset(one_ahead))]
-    else:
-        from grain._src.python.dataset.transformations.process_prefetch import ProcessPrefetchIterDataset
-
-        # The tracker of shared memory tidies up the batches that nobody read and warns of them, which helps nobody.
-        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
-        # Grain looks its debug switches up among absl's flags, which nobody parses here.
-        absl.flags.FLAGS.mark_as_parsed()
-        # Not `mp_prefetch`: it reads every process through a thread with a buffer of its own, and then four batches a
-        # process are in memory, of a gigabyte each in the paper's sizes. Worker w makes steps start + w, + workers, ...
-        here = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-        shares = [ds[start + w :: workers].to_iter_dataset(here) for w in range(workers)]
-        iterators = [iter(ProcessPrefetchIterDataset(share, 1, worker_init_fn=_serve)) for share in shares]
-    made = _in_turn(iterators)
-    try:
-        for iterator in iterators:
-            iterator.start_prefetch()
-        yield made
-    finally:
-        made.close()
-        for iterator in iterators:
-            iterator.close()
-
-
-def _serve() -> None:
-    """In a worker: signals are for the training process, which says when to end; without it there is no point."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_it() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_it, daemon=True).start()
-
-
-def _in_turn(iterators: Sequence[Iterator[Loaded]]) -> Generator[Loaded, None, None]:
-    for iterator in itertools.cycle(iterators):
-        try:
-            yield next(iterator)
-        except BadRecord as bad:
-            # Grain adds lines of its own to the message.
-            raise BadRecord(str(bad).partition("\n")[0]) from bad
 
 
 def central(
@@ -142,38 +105,83 @@ def central(
     return np.stack(images), np.array(labels, np.int64)
 
 
+def _numbers(source: Source, seed: int) -> grain.MapDataset:
+    """The record of each place of the stream; of a mixture, every part in an order of its own."""
+    if not isinstance(source, Mixture):
+        return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    # Grain keeps to whole proportions exactly: of p places each part has its share to less than the number of parts.
+    common = math.lcm(*(weight.denominator for weight in source.weights))
+    starts = [0, *source.ends[:-1].tolist()]
+    seeds = np.random.SeedSequence(seed).generate_state(len(starts)).tolist()
+    parts = [
+        grain.MapDataset.range(start, end).seed(own).shuffle().repeat()
+        for start, end, own in zip(starts, source.ends.tolist(), seeds, strict=True)
+    ]
+    return grain.MapDataset.mix(parts, [float(weight * common) for weight in source.weights]).seed(seed)
+
+
+class _Row(NamedTuple):
+    views: Views
+    text: UInt8[np.ndarray, " t"] | None
+    record: int
+    rejected: list[int]
+
+
 class _Cut(grain.transforms.RandomMap):
     """Record number to its crops; a record that cannot be used gives way to another."""
 
-    def __init__(self, source: Source, crops: RandomCrops):
-        self.source, self.crops = source, crops
+    def __init__(self, source: Source, crops: RandomCrops, texts: Texts | None) -> None:
+        self.source, self.crops, self.texts = source, crops, texts
 
-    def random_map(self, index: int, rng: np.random.Generator) -> tuple[Views, int, list[int]]:
-        sample, index, rejected = read(self.source, int(index), rng)
-        return self.crops(sample.image, rng), index, rejected
+    def random_map(self, index: int, rng: np.random.Generator) -> _Row:
+        index, rejected = int(index), list[int]()
+        while True:
+            try:
+                return self._cut(self.source.stored(index), index, rejected, rng)
+            except (BadRecord, BadImage) as bad:
+                rejected.append(index)
+                if len(rejected) == TRIES:
+                    name = self.source.name(index)
+                    raise BadRecord(f"{TRIES} records in a row could not be used; the last, {name}: {bad}") from bad
+                index = _another(self.source, index, rng)
+
+    def _cut(self, record: Record, index: int, rejected: list[int], rng: np.random.Generator) -> _Row:
+        text = None if self.texts is None else self.texts(record, self.source.vocabulary, rng)
+        return _Row(self.crops(record.image, rng), text, index, rejected)
+
+
+def _another(source: Source, index: int, rng: np.random.Generator) -> int:
+    """A record in place of this one: of a mixture from the same part, whose share would else shrink."""
+    if not isinstance(source, Mixture):
+        return int(rng.integers(len(source)))
+    k, j = source.place(index)
+    return index - j + int(rng.integers(len(source.parts[k])))
 
 
 @dataclass(frozen=True)
-class _Stack:
-    """Rows of one stream to a batch. A class and not a closure, so that workers get it by its name."""
+class _Share:
+    """A host's rows of each batch. A class and not a closure, so that workers get it by its name."""
 
+    rows: grain.MapDataset
+    batch: int
+    host: Host
     name: str
 
-    def __call__(self, rows: Sequence[tuple[Views, int, list[int]]]) -> Loaded:
-        views = Views(*(np.stack(part) for part in zip(*(row[0] for row in rows), strict=True)))
-        rejected = np.array([i for row in rows for i in row[2]], np.int64)
-        return Loaded(views, {self.name: np.array([row[1] for row in rows], np.int64)}, {self.name: rejected})
+    def __len__(self) -> int:
+        return len(self.rows) // self.batch
+
+    def __getitem__(self, step: int) -> Loaded:
+        own = self.batch // self.host.count
+        first = int(step) * self.batch + self.host.index * own
+        return _stack([self.rows[place] for place in range(first, first + own)], self.name)
 
 
-def read(source: Source, index: int, rng: np.random.Generator) -> tuple[Sample, int, list[int]]:
-    """A usable record: this one, or else one drawn in its place; its number, and the numbers of those refused."""
-    rejected: list[int] = []
-    while True:
-        try:
-            return source[index], index, rejected
-        except BadRecord as bad:
-            rejected.append(index)
-            if len(rejected) == TRIES:
-                name = source.name(index)
-                raise BadRecord(f"{TRIES} records in a row could not be read; the last, {name}: {bad}") from bad
-            index = int(rng.integers(len(source)))
+def _stack(rows: Sequence[_Row], name: str) -> Loaded:
+    """Rows of one stream to a batch."""
+    views = Views(*(np.stack(part) for part in zip(*(row.views for row in rows), strict=True)))
+    texts = [row.text for row in rows if row.text is not None]
+    return Loaded(
+        Pairs(views, np.stack(texts)) if texts else views,
+        {name: np.array([row.record for row in rows], np.int64)},
+        {name: np.array([i for row in rows for i in row.rejected], np.int64)},
+    )

@@ -74,6 +74,11 @@ class Mixture:
         k = int(np.searchsorted(self.ends, i, side="right"))
         return k, int(i - (self.ends[k - 1] if k else 0))
 
+    def epochs(self, images: int) -> list[float]:
+        """How often each part has been gone through after so many images of a stream."""
+        total = sum(self.weights)
+        return [images * float(w / total) / len(part) for w, part in zip(self.weights, self.parts, strict=True)]
+
     def stored(self, i: int) -> Record:
         k, j = self.place(i)
         return self._renumbered(k, self.parts[k].stored(j))

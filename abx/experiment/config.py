@@ -103,8 +103,8 @@ class Recipe:
         for name, crops in self.data.crops().items():
             backbone = self.backbone
             if backbone and backbone.patch > 0 and crops.size > 0 and crops.size % backbone.patch:
-                flag = f"--data.{'views' if name == 'train' else name + '_views'}.size"
-                found.append(f"{flag} must be a multiple of the patch, {backbone.patch}, not {crops.size}")
+                flag = self.data.flag(name, "views")
+                found.append(f"{flag}.size must be a multiple of the patch, {backbone.patch}, not {crops.size}")
         if sentence := _unwritable(self.out):
             found.append(f"--out {self.out}: {sentence}")
         return broken + [sentence for sentence in found if sentence.split()[0] not in named]
@@ -141,7 +141,10 @@ def _unwritable(folder: Path) -> str | None:
     return None if os.access(there, os.W_OK | os.X_OK) else f"nothing may be written to {there}"
 
 
-HARMLESS = ("out", "resume", "dry_run", "data.workers", "ckpt", "log", "eval.every")
+HARMLESS = (
+    *("out", "resume", "dry_run", "ckpt", "log", "eval.every"),
+    *("data.workers", "data.worker", "data.max_rejected"),
+)
 """Settings that change neither the training nor what is measured, and so may differ when a run is resumed."""
 
 

@@ -1,18 +1,14 @@
-"""What is looked at while a run trains: probes on labelled pictures, the value head, and records that were refused."""
+"""What is looked at while a run trains: probes on labelled pictures, and the value head."""
 
-import json
-import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
 from abx.analysis.values import value_metrics
 from abx.data import loader
-from abx.data.sources import BadRecord, Source, SpecError, first_usable
+from abx.data.sources import Source, SpecError, first_usable
 from abx.data.specs import open_source
 from abx.experiment.config import Recipe
-from abx.log import read_lines, write_lines
 from abx.methods.ab import AB
 from abx.probes import online
 from abx.train import TrainState
@@ -110,48 +106,3 @@ def _in_the_words_of(train: Source, test: Source, pictures: online.Labelled) -> 
             f"are trained on ({', '.join(train.classes[:3])}, ...)"
         )
     return online.Labelled(pictures.images[known], labels[known])
-
-
-@dataclass
-class Rejects:
-    """Counts records that could not be used, and names each once, on stderr and in `rejected.jsonl`."""
-
-    sources: dict[str, Source]
-    path: Path
-    count: int = 0
-    read: int = 0
-    """Pictures used, beside those that were not."""
-    named: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        if self.path.exists():
-            rows = [row for row in read_lines(self.path) if "name" in row]
-            write_lines(self.path, rows)  # without a line that a kill cut off
-            self.named |= {row["name"] for row in rows}
-        for source in {id(s): s for s in self.sources.values()}.values():
-            for name, reason in source.problems:
-                self.name(name, reason)
-
-    def __call__(self, step: int, loaded: loader.Loaded) -> None:
-        self.read += sum(len(rows) for rows in loaded.records.values())
-        for stream, records in loaded.rejected.items():
-            self.count += len(records)
-            source = self.sources[stream]
-            for i in set(records.tolist()):
-                name = source.name(i)
-                if name not in self.named:
-                    try:
-                        source[i]
-                    except BadRecord as bad:
-                        self.name(name, str(bad))
-
-    def name(self, name: str, reason: str) -> None:
-        if name in self.named:
-            return
-        self.named.add(name)
-        print(f"skipped {name}: {reason}", file=sys.stderr, flush=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps({"name": name, "reason": reason}) + "\n")
-
-    def metrics(self) -> dict[str, float]:
-        return {"data/rejected": float(self.count), "data/read": float(self.read)}

@@ -9,7 +9,7 @@ from abx import train
 from abx.analysis.cost import step_flops
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment.config import Recipe
-from abx.types import ABBatch, Views
+from abx.types import Views
 
 SPEEDS = {"two CPU cores": 5e10, "one H200 at 40 % of its peak": 4e14}
 """FLOP/s that a run can hope for, roughly: what `smoke` reached on two AMD EPYC cores; a common share of the peak."""
@@ -70,7 +70,7 @@ def blank_batch(recipe: Recipe) -> Any:
         parts[name] = Views(
             jnp.zeros((b, c.n, c.size, c.size, 3), jnp.uint8), jnp.tile(jnp.array([0.0, 0, 1, 1]), (b, c.n, 1))
         )
-    return ABBatch(**parts) if len(parts) == 2 else parts["train"]
+    return recipe.data.join(parts)
 
 
 def _si(flops: float) -> str:

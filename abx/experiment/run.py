@@ -20,14 +20,15 @@ from abx import parallel, train
 from abx.analysis.pictures import draw_value_map, draw_views
 from abx.analysis.value_map import value_map
 from abx.checkpoint import CheckpointError, Checkpoints
-from abx.data import loader
+from abx.data import loader, workers
 from abx.data.images import crop_resize
 from abx.data.sources import Source, fingerprint
-from abx.data.streams import open_sources, views_per_step
+from abx.data.streams import Data, open_sources, views_per_step
 from abx.experiment.cli import fail
 from abx.experiment.config import Recipe, differences, to_json
 from abx.experiment.folder import locked, verdict
-from abx.experiment.monitor import Monitor, Rejects
+from abx.experiment.ledger import Ledger, TooManyRejected
+from abx.experiment.monitor import Monitor
 from abx.experiment.plan import plan
 from abx.fit import Pace, fit
 from abx.log import MetricsLog, read_metrics
@@ -54,6 +55,10 @@ def run(recipe: Recipe) -> TrainState | None:
     except CheckpointError as wrong:
         print(f"error: {wrong}", file=sys.stderr)
         raise SystemExit(1) from wrong
+    except TooManyRejected as wrong:
+        (recipe.out / "report.txt").write_text(f"{wrong}\n")
+        print(f"error: {wrong}", file=sys.stderr)
+        raise SystemExit(1) from wrong
     if cut:
         raise SystemExit(128 + cut)
     return state
@@ -67,10 +72,10 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
     mesh, tx = parallel.mesh(), recipe.optim.build(recipe.steps)
     ds = recipe.data.batches(sources, recipe.seed)
     first, fingerprints = ds[0], {name: fingerprint(source) for name, source in sources.items()}
-    rejects = Rejects(sources, out / "rejected.jsonl")
+    ledger = Ledger(recipe.data, sources, out / "rejected.jsonl")
     with Checkpoints(out / "checkpoints", recipe.ckpt.keep, recipe.ckpt.keep_best) as checkpoints:
-        state = _state(recipe, tx, mesh, first.batch, checkpoints, rejects, fingerprints)
-        _draw_views(out / "views.png", sources, first)
+        state = _state(recipe, tx, mesh, first.batch, checkpoints, ledger, fingerprints)
+        _draw_views(out / "views.png", recipe.data, sources, first)
         start, took = int(state.step), time.monotonic() - began
         print(f"{out}: step {start} of {recipe.steps}, {_describe(recipe, state)}, ready in {took:.0f} s", flush=True)
         pace = Pace(recipe.steps, recipe.log.every, recipe.eval.every, recipe.ckpt.every, views_per_step(recipe.data))
@@ -78,18 +83,17 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
             state, cut = fit(
                 train.make_step(recipe.method, tx, recipe.ema.schedule(recipe.steps), recipe.seed, mesh),
                 state,
-                lambda step: loader.stream(ds, step, recipe.data.workers),
+                lambda step: workers.stream(ds, step, recipe.data.workers, recipe.data.worker),
                 mesh=mesh,
                 pace=pace,
                 log=log,
                 checkpoints=checkpoints,
                 evaluate=monitor.evaluate if monitor else None,
-                watch=rejects,
+                watch=ledger,
                 meta=lambda: {
                     "config": to_json(recipe),
                     "data": fingerprints,
-                    "rejected": rejects.count,
-                    "read": rejects.read,
+                    "rejected": ledger.saved(),
                 },
             )
     _finish(recipe, state, monitor or Monitor(recipe, sources), complete=not cut)
@@ -99,7 +103,7 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
 def _check_devices(recipe: Recipe) -> None:
     devices = jax.device_count()
     fail_on = [
-        f"--data.{'batch' if name == 'train' else name + '_batch'} {batch} must be a multiple of the {devices} devices"
+        f"{recipe.data.flag(name, 'batch')} {batch} must be a multiple of the {devices} devices"
         for name, batch in recipe.data.batch_sizes().items()
         if batch % devices
     ]
@@ -161,7 +165,7 @@ def _state(
     mesh: jax.sharding.Mesh,
     batch: Any,
     checkpoints: Checkpoints,
-    rejects: Rejects,
+    ledger: Ledger,
     data: dict[str, list[Any]],
 ) -> TrainState:
     """A fresh state, or that of the newest checkpoint."""
@@ -180,7 +184,7 @@ def _state(
     ]
     if changed:
         fail(changed)
-    rejects.count, rejects.read = meta["rejected"], meta["read"]
+    ledger.restore(int(state.step), meta["rejected"])
     return TrainState(*state)
 
 
@@ -190,10 +194,10 @@ def _change(before: list[Any], now: list[Any]) -> str:
     return "holds other pictures than when the run began"
 
 
-def _draw_views(path: Path, sources: dict[str, Source], first: loader.Loaded) -> None:
+def _draw_views(path: Path, data: Data, sources: dict[str, Source], first: loader.Loaded) -> None:
     """The crops of the first batch on the pictures they were cut from; of two streams, the value's."""
     name, index = next(reversed(first.records.items()))
-    views: Views = getattr(first.batch, name) if name != "train" else first.batch
+    views: Views = data.part(first.batch, name)
     rows = min(4, len(index))
     pictures = [sources[name][int(i)].image for i in index[:rows]]
     _save_png(draw_views(pictures, Views(views.images[:rows], views.boxes[:rows])), path)

@@ -1,16 +1,14 @@
-"""The console script `abx`: verbs over runs."""
+"""Verbs over runs: `abx report`, `abx value-map`."""
 
 import json
 import math
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-import abx
+from abx.cli.errors import fail
 
 if TYPE_CHECKING:
     from abx.experiment.config import Recipe
@@ -25,6 +23,9 @@ class Report:
     json: bool = False
     """Also print one JSON object, on the last line: {"healthy": true, "step": 400, "metrics": {...}}, the newest value
     of each metric."""
+
+    def __call__(self) -> None:
+        report(self)
 
 
 @dataclass(frozen=True)
@@ -42,32 +43,8 @@ class ValueMap:
     network: Literal["online", "target"] = "online"
     """Which network answers: the trained one, or its moving average."""
 
-
-Verb = Annotated[Report, tyro.conf.subcommand("report")] | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
-
-ABOUT = """Annotation bootstrapping: look at runs.
-
-Runs are made by recipes, e.g. python recipes/ab_simclr.py; see recipes/*.py.
-
-Examples:
-  abx report runs/ab_simclr-smoke
-  abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
-  abx --version"""
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Exits with 2 and one sentence when something cannot be."""
-    args = list(sys.argv[1:] if argv is None else argv)
-    if args == ["--version"]:
-        print(f"abx {abx.__version__}")
-        return
-    verb: Report | ValueMap = tyro.cli(Verb, args=args or ["--help"], prog="abx", description=ABOUT)
-    if not verb.run.is_dir():
-        _fail(f"{verb.run} is {'a file, not a run folder' if verb.run.exists() else 'not there'}")
-    if isinstance(verb, Report):
-        report(verb)
-    else:
-        value_map(verb)
+    def __call__(self) -> None:
+        value_map(self)
 
 
 def report(verb: Report) -> None:
@@ -78,7 +55,7 @@ def report(verb: Report) -> None:
     _recipe(verb.run)
     rows = read_metrics(verb.run / "metrics.jsonl")
     if not rows:
-        _fail(f"{verb.run} has no figures yet: its metrics.jsonl is missing or empty")
+        fail(f"{verb.run} has no figures yet: its metrics.jsonl is missing or empty")
     print(verdict(verb.run))
     if verb.json:
         last: dict[str, float] = {}
@@ -92,7 +69,7 @@ def report(verb: Report) -> None:
 def value_map(verb: ValueMap) -> None:
     y0, x0, y1, x1 = verb.box
     if not (0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1):
-        _fail(f"--box must be y0 x0 y1 x1 with 0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1, not {y0} {x0} {y1} {x1}")
+        fail(f"--box must be y0 x0 y1 x1 with 0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1, not {y0} {x0} {y1} {x1}")
     recipe = _recipe(verb.run)
 
     from abx.data.images import BadImage, decode
@@ -105,41 +82,38 @@ def value_map(verb: ValueMap) -> None:
 
     method = recipe.method
     if not isinstance(method, AB):
-        _fail(
+        fail(
             f"{verb.run} is a run of {type(method).__name__}, which has no value function; give the folder of an AB run"
         )
     try:
         picture = decode(verb.image.read_bytes())
     except BadImage as wrong:
-        _fail(f"{verb.image} is not a picture that can be read: {wrong}")
+        fail(f"{verb.image} is not a picture that can be read: {wrong}")
     except OSError as wrong:
-        _fail(f"{verb.image} cannot be read: {wrong.strerror}")
+        fail(f"{verb.image} cannot be read: {wrong.strerror}")
     try:
         _, state = load(verb.run)
         # One picture each, as no probe is asked for.
         recipe = replace(recipe, eval=replace(recipe.eval, train_images=1, test_images=1))
         batch = Monitor.open(recipe, open_sources(recipe.data.specs())).batch(0).batch
     except SpecError as wrong:
-        _fail(str(wrong))
+        fail(str(wrong))
     model = state.model if verb.network == "online" else state.target
     try:
         draw_map(verb.out, method, model, state.carry, picture, verb.box, batch)
     except OSError as wrong:
-        _fail(f"--out {verb.out} cannot be written: {wrong.strerror or wrong}")
+        fail(f"--out {verb.out} cannot be written: {wrong.strerror or wrong}")
     print(f"written: {verb.out}")
 
 
 def _recipe(run: Path) -> "Recipe":
     from abx.experiment.folder import recipe_of
 
+    if not run.is_dir():
+        fail(f"{run} is {'a file, not a run folder' if run.exists() else 'not there'}")
     try:
         return recipe_of(run)
     except FileNotFoundError:
-        _fail(f"{run} is not the folder of a run: it has no config.json")
+        fail(f"{run} is not the folder of a run: it has no config.json")
     except (OSError, ValueError, KeyError, AssertionError) as wrong:
-        _fail(f"{run / 'config.json'} is not a configuration that this version of abx reads: {wrong}")
-
-
-def _fail(sentence: str) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr)
-    raise SystemExit(2)
+        fail(f"{run / 'config.json'} is not a configuration that this version of abx reads: {wrong}")

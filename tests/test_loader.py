@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from pictures import Numbered, encoded, smooth, write_tar
 
-from abx.data.loader import TRIES, Loaded, ab_batches, batches, central
+from abx.data.loader import TRIES, Host, Loaded, ab_batches, batches, central
 from abx.data.sources import BadRecord, SpecError
 from abx.data.streams import ABData, PairData, open_sources, stream_seed, views_per_step
+from abx.data.texts import Texts, decode
 from abx.data.views import RandomCrops
 from abx.data.workers import stream
 
@@ -66,6 +67,15 @@ def test_seeds_differ():
     assert not np.array_equal(first.batch.boxes, second.batch.boxes)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_make_the_same_stream(threads: int):
+    want = [both(Numbered(11, (2, 5)))[s] for s in range(4, 12)]
+    with stream(both(Numbered(11, (2, 5))), 4, threads, "thread") as made:
+        assert all(map(equal, itertools.islice(made, 8), want))
+    assert multiprocessing.active_children() == []
+    assert soon(lambda: not prefetching())
+
+
 @pytest.mark.parametrize("workers", [0, 1, 2, 4])
 def test_the_stream_is_the_same_however_many_make_it(workers: int, tmp_path: Path):
     """With bad records, over the end of an epoch, each number of workers from another start. To start processes takes
@@ -112,6 +122,69 @@ def test_a_stream_can_start_anywhere(start: int):
     with stream(ds, start, 0) as made:
         for s, loaded in enumerate(itertools.islice(made, 3), start):
             assert equal(loaded, ds[s]), s
+
+
+# --- hosts ---
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_hosts_together_make_the_batch_of_one(hosts: int):
+    """With bad records, texts and over the end of an epoch; rows in the order of the hosts."""
+    source, texts = Told(11, bad=(2, 5)), Texts(length=8)
+    whole = batches(source, CROPS, 8, seed=3, texts=texts)
+    shares = [batches(source, CROPS, 8, seed=3, texts=texts, host=Host(h, hosts)) for h in range(hosts)]
+    for s in (0, 1, 5):
+        made = [share[s] for share in shares]
+        assert all(len(loaded.records["train"]) == 8 // hosts for loaded in made)
+        parts = [[*loaded.batch.views, loaded.batch.text, *loaded.records.values()] for loaded in made]
+        joined = [np.concatenate(each) for each in zip(*parts, strict=True)]
+        want = [*whole[s].batch.views, whole[s].batch.text, *whole[s].records.values()]
+        assert all(map(np.array_equal, joined, want))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(ValueError, match="a batch of 6 cannot be shared by 4 hosts"):
+        batches(Numbered(5), CROPS, 6, seed=0, host=Host(1, 4))
+
+
+class Told(Numbered):
+    """`Numbered` with two captions each but every third, which has none."""
+
+    def stored(self, i: int):
+        return super().stored(i)._replace(captions=() if i % 3 == 2 else (f"{i} a", f"{i} b"))
+
+
+def test_one_caption_is_drawn_for_each_image_at_each_step():
+    ds = batches(Told(9), CROPS, 6, seed=0, texts=Texts(length=8))
+    drawn: dict[int, set[str]] = {}
+    for s in range(20):
+        loaded = ds[s]
+        assert loaded.batch.text.shape == (6, 8)
+        for record, text in zip(loaded.records["train"].tolist(), loaded.batch.text, strict=True):
+            drawn.setdefault(record, set()).add(decode(text))
+        assert all(i % 3 == 2 for i in loaded.rejected["train"])
+    assert drawn == {i: {f"{i} a", f"{i} b"} for i in (0, 1, 3, 4, 6, 7)}
+
+
+def test_streams_have_seeds_of_their_own():
+    """Equal ones give the same pictures; either can be changed without the other; the run's changes both."""
+    source = Numbered(50)
+
+    def records(seed: int = 0, **seeds: int) -> list[list[int]]:
+        data = ABData(reward_batch=8, value_batch=8, reward_views=CROPS, value_views=CROPS, **seeds)
+        loaded = data.batches({"reward": source, "value": source}, seed)[0]
+        return [loaded.records[name].tolist() for name in ("reward", "value")]
+
+    reward, value = records()
+    assert reward != value
+    assert records(value_seed=0) == [reward, reward]
+    assert records(reward_seed=5)[1] == value
+    assert records(reward_seed=5)[0] != reward
+    assert all(a != b for a, b in zip(records(seed=1), (reward, value), strict=True))
+
+
+def test_every_pair_of_seeds_is_another_stream():
+    assert len({stream_seed(run, stream) for run in range(50) for stream in range(50)}) == 2500
 
 
 # --- epochs ---

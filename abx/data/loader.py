@@ -4,7 +4,6 @@
 depends on the number of workers, is never saved.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -109,15 +108,24 @@ def _numbers(source: Source, seed: int) -> grain.MapDataset:
     """The record of each place of the stream; of a mixture, every part in an order of its own."""
     if not isinstance(source, Mixture):
         return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-    # Grain keeps to whole proportions exactly: of p places each part has its share to less than the number of parts.
-    common = math.lcm(*(weight.denominator for weight in source.weights))
-    starts = [0, *source.ends[:-1].tolist()]
-    seeds = np.random.SeedSequence(seed).generate_state(len(starts)).tolist()
-    parts = [
-        grain.MapDataset.range(start, end).seed(own).shuffle().repeat()
-        for start, end, own in zip(starts, source.ends.tolist(), seeds, strict=True)
-    ]
-    return grain.MapDataset.mix(parts, [float(weight * common) for weight in source.weights]).seed(seed)
+    seeds = np.random.SeedSequence(seed).generate_state(len(source.parts)).tolist()
+    orders = [_numbers(part, own) for part, own in zip(source.parts, seeds, strict=True)]
+    return grain.MapDataset.source(_Mixed(source, orders)).seed(seed)
+
+
+@dataclass(frozen=True)
+class _Mixed:
+    """The record of each place of a mixture's stream."""
+
+    mixture: Mixture
+    orders: list[grain.MapDataset]
+
+    def __len__(self) -> int:
+        return min(map(len, self.orders))
+
+    def __getitem__(self, place: int) -> int:
+        k, nth = self.mixture.turn(int(place))
+        return self.mixture.first(k) + int(self.orders[k][nth])
 
 
 class _Row(NamedTuple):
@@ -154,8 +162,8 @@ def _another(source: Source, index: int, rng: np.random.Generator) -> int:
     """A record in place of this one: of a mixture from the same part, whose share would else shrink."""
     if not isinstance(source, Mixture):
         return int(rng.integers(len(source)))
-    k, j = source.place(index)
-    return index - j + int(rng.integers(len(source.parts[k])))
+    k, _ = source.place(index)
+    return source.first(k) + int(rng.integers(len(source.parts[k])))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Several sources as one, each with its share: `0.75*folder:a + 0.25*tar:b`."""
 
+import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -29,22 +30,34 @@ def split(spec: str, schemes: Sequence[str]) -> list[tuple[Fraction, str]]:
         if match is None:
             raise SpecError(f"{printable(part)!r} needs a weight: write 0.5*{printable(part)}")
         try:
-            weight = Fraction(match[1]).limit_denominator(1_000_000)
+            weight = Fraction(match[1])
         except (ValueError, ZeroDivisionError):
             weight = Fraction(0)
         if weight <= 0:
             raise SpecError(f"the weight of {printable(match[2])} must be a positive number, not {printable(match[1])}")
         weighted.append((weight, match[2].strip()))
+    if sum(whole([weight for weight, _ in weighted])) > MAX_PERIOD:
+        raise SpecError(f"the weights of {printable(spec)} are too fine: use up to six digits")
     return weighted
 
 
+def whole(weights: Sequence[Fraction]) -> list[int]:
+    """The smallest whole numbers in the same proportion."""
+    common = math.lcm(*(weight.denominator for weight in weights))
+    numbers = [int(weight * common) for weight in weights]
+    return [number // math.gcd(*numbers) for number in numbers]
+
+
+MAX_PERIOD = 1_000_000
+"""Places after which a mixture's order of parts repeats, at most."""
 Known = TypeVar("Known", Sample, Record)
 
 
 class Mixture:
-    """A `Source` of all records of some sources, one after the other; `draw` says which of them a stream takes when.
+    """A `Source` of all records of some sources, one after the other; `turn` says when a stream takes from which.
 
-    Of the first p places of a stream, source k has p w_k / sum(w) to less than the number of sources, for every p.
+    Shares are exact: with weights of 3 and 1, of every 4 places 3 are the first part's. Up to any place between, a part
+    has had its share to less than the number of parts.
 
     Classes, and the numbers in the vocabulary, go by name: those of all sources together, in order of appearance.
     """
@@ -52,6 +65,12 @@ class Mixture:
     def __init__(self, sources: Sequence[Source], weights: Sequence[Fraction]) -> None:
         self.parts, self.weights = tuple(sources), tuple(weights)
         self.ends = np.cumsum([len(source) for source in sources])
+        self._counts = whole(weights)
+        # A part with n of the N places of a period has its m-th in the middle of the m-th of n equal stretches.
+        wanted = np.concatenate([(np.arange(n) + 0.5) / n for n in self._counts])
+        parts = np.repeat(np.arange(len(sources), dtype=np.int32), self._counts)
+        order = np.argsort(wanted, kind="stable")
+        self._part, self._nth = parts[order], np.concatenate([np.arange(n) for n in self._counts])[order]
         self.classes = _union([source.classes for source in sources])
         self.vocabulary = Vocabulary(*map(_union, zip(*(source.vocabulary for source in sources), strict=True)))
         self.problems = tuple(problem for source in sources for problem in source.problems)
@@ -64,6 +83,12 @@ class Mixture:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
+    def turn(self, place: int) -> tuple[int, int]:
+        """Which part a place of a stream belongs to, and how many places of that part come before it."""
+        period, at = divmod(place, len(self._part))
+        k = int(self._part[at])
+        return k, period * self._counts[k] + int(self._nth[at])
+
     def place(self, i: int) -> tuple[int, int]:
         """Number of a source, and of the record in it.
 
@@ -72,7 +97,11 @@ class Mixture:
         if not 0 <= i < len(self):
             raise IndexError(f"record {i} of {len(self)}")
         k = int(np.searchsorted(self.ends, i, side="right"))
-        return k, int(i - (self.ends[k - 1] if k else 0))
+        return k, i - self.first(k)
+
+    def first(self, k: int) -> int:
+        """Number of a part's first record."""
+        return int(self.ends[k]) - len(self.parts[k])
 
     def epochs(self, images: int) -> list[float]:
         """How often each part has been gone through after so many images of a stream."""

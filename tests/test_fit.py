@@ -265,3 +265,18 @@ def test_speed_leaves_out_the_compilation(tmp_path):
     first = read_lines(tmp_path / "metrics.jsonl")[0]
     assert first["speed/ms_per_step"] < 500
     assert 0 <= first["speed/data_wait_fraction"] <= 1
+
+
+def test_the_next_batch_is_on_its_way_to_the_device_before_a_step_is_waited_for(tmp_path, monkeypatch):
+    """Two buffers: one in use, one being filled."""
+    events, place, wait = [], parallel.place, jax.block_until_ready
+    monkeypatch.setattr(parallel, "place", lambda batch, s: events.append(f"place {int(batch[0])}") or place(batch, s))
+    monkeypatch.setattr(jax, "block_until_ready", lambda x: events.append("wait") or wait(x))
+
+    def step_fn(state, batch):
+        events.append(f"step {int(batch[0])}")
+        return counting(state, batch)
+
+    go(tmp_path, steps=4, step_fn=step_fn, log=100)
+    want = ["place 0", "wait", "step 0", "wait", "place 1", "wait", "step 1", "place 2", "wait", "step 2"]
+    assert events[: len(want)] == want

@@ -277,3 +277,31 @@ def test_a_box_is_seen_as_it_is_said():
     assert on_pixels(0.25, 0.25, 0.75, 0.75) == [5, 75, 15, 225]
     assert on_pixels(0.51, 0.501, 0.52, 0.502) == [10, 150, 11, 151]
     assert on_pixels(0.99, 0.999, 1.0, 1.0) == [19, 299, 20, 300]
+
+
+def test_too_much_that_cannot_be_read_stops_the_run_with_a_report(tmp_path, compiled, monkeypatch, capsys):
+    """And raising the limit lets the same command go on from its newest checkpoint."""
+    monkeypatch.setattr("abx.experiment.ledger.ENOUGH", 30)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(6):
+        Image.fromarray(np.full((20, 20, 3), 40 * i, np.uint8)).save(pictures / f"{i}.png")
+    for i in range(2):
+        (pictures / f"bad{i}.png").write_bytes(b"<html>404</html>")
+    recipe = tiny("simclr", tmp_path / "run", **QUICK)
+    recipe = replace(recipe, data=replace(recipe.data, train=f"folder:{pictures}"))
+    with pytest.raises(SystemExit) as stopped:
+        running.run(recipe)
+    assert stopped.value.code == 1
+    report = (recipe.out / "report.txt").read_text()
+    assert f"error: {report}" in capsys.readouterr().err
+    assert "--data.max-rejected 0.1 allows" in report
+    assert "2 x not a JPEG" in report
+    assert not (recipe.out / "final.json").exists()
+    running.run(replace(recipe, data=replace(recipe.data, max_rejected=1.0)))
+    last = rows(recipe.out)[-1]
+    assert final(recipe.out)["step"] == 8
+    assert last["data/train/images"] == 64
+    assert last["data/train/views"] == 128
+    assert last["data/train/epochs"] == 64 / 8
+    assert last["data/rejected"] > 2

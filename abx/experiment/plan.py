@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from abx import train
 from abx.analysis.cost import step_flops
+from abx.data.mixture import Mixture
+from abx.data.sources import Source
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment.config import Recipe
 from abx.types import Views
@@ -34,7 +36,7 @@ def plan(recipe: Recipe) -> str:
         crops, images = data.crops()[name], len(sources[name])
         lines.append(
             f"data.{name:<7} {data.specs()[name]}: {images:,} images; a step takes {batch:,} images x {crops.n} views "
-            f"of {crops.size} px; {steps * batch / images:,.2f} epochs"
+            f"of {crops.size} px; {_epochs(sources[name], steps * batch)}"
         )
     sizes = {name: crops.size for name, crops in data.crops().items()}
     flops = step_flops(recipe.method, data.batch_sizes(), sizes, next(reversed(data.crops().values())).n)
@@ -71,6 +73,12 @@ def blank_batch(recipe: Recipe) -> Any:
             jnp.zeros((b, c.n, c.size, c.size, 3), jnp.uint8), jnp.tile(jnp.array([0.0, 0, 1, 1]), (b, c.n, 1))
         )
     return recipe.data.join(parts)
+
+
+def _epochs(source: Source, images: int) -> str:
+    if isinstance(source, Mixture):
+        return f"epochs of its parts: {', '.join(f'{epochs:,.2f}' for epochs in source.epochs(images))}"
+    return f"{images / len(source):,.2f} epochs"
 
 
 def _si(flops: float) -> str:

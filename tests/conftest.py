@@ -1,7 +1,10 @@
 """Strictness for every test: eight CPU devices, no silent dtype promotion; warnings and types: see pyproject.toml."""
 
 import os
+import tempfile
 
+# What is kept of shards in folders that may not be written must not end up in the home of whoever runs the tests.
+os.environ.setdefault("ABX_CACHE", tempfile.mkdtemp(prefix="abx-tests-"))
 # Before jax is imported: eight devices on two cores need threads to spare, or steps in flight wait for ever.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("NPROC", "16")

@@ -4,6 +4,7 @@ import json
 from hashlib import sha256
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from pictures import encoded, smooth, write_tar
 
@@ -37,13 +38,23 @@ def test_hosts_and_workers_make_no_difference(capsys):
     assert digests(capsys, "scenes") != want
 
 
-def test_the_same_pictures_in_a_folder_and_in_shards(capsys, tmp_path):
+def test_the_same_pictures_in_every_kind_of_data(capsys, tmp_path):
+    """In the same order, they are the same stream, whatever they are kept in."""
     files = {f"{i}.png": encoded(smooth(20 + i, 30), "PNG") for i in range(6)}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     write_tar(tmp_path / "a.tar", dict(list(files.items())[:4]))
     write_tar(tmp_path / "b.tar", dict(list(files.items())[4:]))
-    assert digests(capsys, f"folder:{tmp_path}") == digests(capsys, f"tar:{tmp_path}/{{a,b}}.tar")
+    table = pyarrow.table({"image": [{"bytes": data, "path": None} for data in files.values()]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=4)
+    want = digests(capsys, f"folder:{tmp_path}")
+    main(["data", "prepare", "any", "--src", f"folder:{tmp_path}", "--out", str(tmp_path / "out"), "--workers", "1"])
+    for spec in (
+        f"tar:{tmp_path}/{{a,b}}.tar",
+        f"parquet:{tmp_path}/a.parquet",
+        f"arrayrecord:{tmp_path}/out/*.arrayrecord",
+    ):
+        assert digests(capsys, spec) == want, spec
 
 
 @pytest.mark.parametrize(

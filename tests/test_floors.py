@@ -21,6 +21,8 @@ NEIGHBOURS = {0, 3}
 EXCEPTIONS = {("losses", "parallel"), ("augment", "parallel")}
 """Contrastive losses gather everyone's rows; augmentation draws by a row's place in everyone's batch."""
 DOORS = {
+    "array_record": {"data"},
+    "fsspec": {"data"},
     "grain": {"data"},
     "PIL": {"data", "analysis", "experiment"},
     "orbax": {"checkpoint"},

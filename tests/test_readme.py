@@ -1,15 +1,23 @@
 """The README's links lead somewhere, its Python runs, and the flags it names exist."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
+from abx.cli.data.digest import Digest
+from abx.cli.data.index import Index
+from abx.cli.data.inspect import Inspect
+from abx.cli.data.prepare import Prepare
+from abx.cli.runs import Report, ValueMap
+from abx.data.views import RandomCrops
 from abx.experiment.cli import flags
 from recipes import load
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "data.md"]
+VERBS = (Report, ValueMap, Inspect, Index, Digest, Prepare, RandomCrops)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -22,6 +30,7 @@ def test_links_lead_somewhere(page):
 def test_flags_exist(page):
     known = {flag for name in ("ab_simclr", "simclr") for flag in flags(load(name).PRESETS["smoke"])}
     known |= {flag.replace(".no-", ".").replace("--no-", "--") for flag in known} | {"--help", "--json", "--no-resume"}
+    known |= {f"--{f.name.replace('_', '-')}" for verb in VERBS for f in dataclasses.fields(verb)}
     text = re.sub(r"`(?:python )?benchmarks/[^`]*`|^\s*(?:python )?benchmarks/.*$", "", page.read_text(), flags=re.M)
     said = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*[a-z]", text))
     assert {x for x in said if x not in known and x.replace(".no-", ".") not in known} == set()

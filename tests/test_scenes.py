@@ -10,8 +10,11 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from abx.data.schemes import scenes
-from abx.data.schemes.scenes import LENGTH, MATERIALS, NUMBERS, PLACES, SHAPES, Dice, Ground, Scenes, Thing
+from abx.data.scenery import layout, painting
+from abx.data.scenery.captions import NUMBERS
+from abx.data.scenery.dice import LENGTH, Dice
+from abx.data.scenery.layout import MATERIALS, PLACES, SHAPES, Ground, Thing
+from abx.data.schemes.scenes import Scenes
 from abx.types import Sample
 
 
@@ -30,7 +33,7 @@ def digest(sample: Sample) -> str:
 def things_of(index: int) -> list[Thing]:
     dice = Dice(0, "train", index)
     label = dice.below(len(PLACES))
-    return scenes._things(dice, PLACES[label], Ground(dice))
+    return layout.things(dice, PLACES[label], Ground(dice))
 
 
 def test_scene_is_function_of_seed_split_and_index():
@@ -91,6 +94,12 @@ def test_golden_means():
     np.testing.assert_allclose(means, GOLDEN, atol=0.05)
 
 
+def test_golden_bytes(train: list[Sample]):
+    """The same bytes on every machine and after every change of the code that is not meant to change the scenes."""
+    together = sha256("".join(digest(sample) for sample in train[:200]).encode()).hexdigest()
+    assert together == "5a280fe5c127a20b386bb2672ee3a4756bb5985f7774394719295f68bdd25721"
+
+
 def test_objects_are_valid_and_counted(train: list[Sample]):
     for sample in train:
         boxes = sample.objects.boxes
@@ -113,13 +122,13 @@ def test_boxes_are_extents_of_single_objects(train: list[Sample]):
         for thing, box, label in zip(things, train[index].objects.boxes, train[index].objects.labels, strict=True):
             assert thing.shape == label
             canvas = np.zeros((1, 96, 96), np.float32)
-            rows, columns, figure, *_ = scenes._mask(thing, 96)
+            rows, columns, figure, *_ = painting.mask(thing, 96)
             canvas[0, rows, columns] = np.clip(figure * 96 * thing.radius + 0.5, 0, 1)
             y, x = np.nonzero(canvas[0] >= 0.5)
             np.testing.assert_allclose(box * 96, [y.min(), x.min(), y.max() + 1, x.max() + 1], atol=1e-4)
             assert np.abs(box.reshape(2, 2).mean(0) * 96 - [thing.y * 96, thing.x * 96]).max() < 2 + 96 * thing.radius
             # No window cuts an object short: beyond the window's edge there is nothing but the edge of the picture.
-            grown = scenes._mask(thing._replace(radius=thing.radius), 96)
+            grown = painting.mask(thing._replace(radius=thing.radius), 96)
             border = [grown[2][0] if rows.start else None, grown[2][-1] if rows.stop < 96 else None]
             assert all((edge < 0.5 / (96 * thing.radius)).all() for edge in border if edge is not None)
 
@@ -131,7 +140,7 @@ def test_no_object_is_hidden():
             owner = np.zeros((200, 200), bool)
             paint = [np.zeros((200, 200), bool) for _ in things[k:]]
             for canvas, near in zip(paint, things[k:], strict=True):
-                rows, columns, figure, *_ = scenes._mask(near, 200)
+                rows, columns, figure, *_ = painting.mask(near, 200)
                 canvas[rows, columns] = figure > 0
             owner = paint[0] & ~np.any(paint[1:], axis=0) if len(paint) > 1 else paint[0]
             assert owner.sum() > 0.1 * paint[0].sum(), (index, k)

@@ -40,4 +40,3 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
     verb: Report | ValueMap | Data = tyro.cli(Verb, args=args, prog="abx", description=ABOUT, config=config)
     verb()
-

@@ -4,6 +4,7 @@ import difflib
 import os
 import pkgutil
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from typing import Protocol, cast, runtime_checkable
@@ -30,6 +31,19 @@ class Scheme(Protocol):
         """Raises: SpecError."""
 
 
+@runtime_checkable
+class Indexed(Protocol):
+    """What a module of `schemes/` offers besides whose data has an index that is kept."""
+
+    def build(self, where: str, workers: int, say: Callable[[str], None]) -> str:
+        """Make what indexes are missing, in several processes, so that `index` takes little time after.
+
+        Returns: a remark for the user, or nothing.
+
+        Raises: SpecError.
+        """
+
+
 def open_source(spec: str) -> Source:
     """Index a data string: `scenes`, `folder:PATH`, `tar:GLOB`, ..., or a mixture `0.75*folder:a + 0.25*tar:b`.
 
@@ -49,6 +63,21 @@ def _open(spec: str) -> Source:
         why = "; ".join(f"{name}: {reason}" for name, reason in source.problems[:1])
         raise SpecError(f"{printable(spec)} holds no pictures" + (f" ({why})" if why else ""))
     return source
+
+
+def build_indexes(spec: str, workers: int, say: Callable[[str], None]) -> list[str]:
+    """Make what indexes a data string needs and does not have.
+
+    Args:
+        say: told now and then how far it is.
+
+    Returns: remarks for the user.
+
+    Raises: SpecError.
+    """
+    schemes = [_split(part) for _, part in split_mixture(spec, scheme_names())]
+    remarks = [scheme.build(where, workers, say) for scheme, where in schemes if isinstance(scheme, Indexed)]
+    return [remark for remark in remarks if remark]
 
 
 def check_spec(spec: str) -> str | None:

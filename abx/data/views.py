@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from abx import boxes
-from abx.data.images import Picture, Resize
+from abx.data.images import Picture
+from abx.data.resizing import Resize, missing
 from abx.types import Stored, Views
 
 
@@ -24,7 +25,8 @@ class RandomCrops:
     """Smallest and largest width / height of a crop."""
     resize: Resize = "bilinear"
     """How a crop becomes a view, antialiased where it shrinks. bilinear (torchvision's default) and bicubic (DINO, MAE)
-    are Pillow's."""
+    are Pillow's. fast-bilinear is OpenCV's: nearly the same pixels (half a grey level off on average) in a fraction of
+    the time; pip install 'annotation-bootstrapping[fast]', which also brings a faster decoder of JPEGs."""
 
     def problems(self, name: str) -> list[str]:
         """What is wrong with these numbers; `name` is the flag they stand under."""
@@ -37,6 +39,8 @@ class RandomCrops:
             found.append(f"{name}.scale must be 0 < low <= high <= 1, not {self.scale[0]} {self.scale[1]}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             found.append(f"{name}.ratio must be 0 < low <= high, not {self.ratio[0]} {self.ratio[1]}")
+        if lacking := missing(self.resize):
+            found.append(f"{name}.resize {lacking}")
         return found
 
     def place(self, hw: tuple[int, int], rng: np.random.Generator) -> Float[np.ndarray, "n 4"]:

@@ -7,8 +7,15 @@ import tyro
 
 from abx.cli.data.digest import Digest
 from abx.cli.data.index import Index
+from abx.cli.data.inspect import Inspect
+from abx.cli.data.prepare import Prepare
 
-Verb = Annotated[Index, tyro.conf.subcommand("index")] | Annotated[Digest, tyro.conf.subcommand("digest")]
+Verb = (
+    Annotated[Prepare, tyro.conf.subcommand("prepare")]
+    | Annotated[Inspect, tyro.conf.subcommand("inspect")]
+    | Annotated[Index, tyro.conf.subcommand("index")]
+    | Annotated[Digest, tyro.conf.subcommand("digest")]
+)
 
 
 @dataclass(frozen=True)

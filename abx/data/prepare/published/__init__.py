@@ -1,0 +1,1 @@
+"""The published data sets that `abx data prepare` knows, one module each."""

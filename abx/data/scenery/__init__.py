@@ -1,0 +1,1 @@
+"""What `scenes` is made of: random numbers, a layout, its painting and its words."""

@@ -1,0 +1,162 @@
+"""`parquet:GLOB`, parquet files with a picture in every row, as Hugging Face lays them out."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from abx.data.images import MAX_BYTES
+from abx.data.parquet.arrow import pyarrow
+from abx.data.parquet.columns import Columns
+from abx.data.parquet.footers import Footer, read_footers
+from abx.data.parquet.groups import MAX_GROUP, Groups
+from abx.data.patterns import shards
+from abx.data.sources import BadRecord, Files, SpecError, printable
+from abx.data.webdataset.annotations import MAX_CLASSES, MAX_TEXT
+from abx.types import Record, Vocabulary
+
+USAGE = "parquet:GLOB"
+SUFFIX = ".parquet"
+
+LARGE_GROUP = 64 << 20
+"""Bytes of pictures in a row group, above which reading in random order is not worth it."""
+
+
+def check(where: str) -> None:
+    pattern, _ = columns_asked(where)
+    shards("parquet", pattern, SUFFIX)
+
+
+def index(where: str) -> "Parquet":
+    pattern, asked = columns_asked(where)
+    return Parquet(shards("parquet", pattern, SUFFIX), asked)
+
+
+def columns_asked(where: str) -> tuple[str, Columns]:
+    """The pattern, and the columns named behind it: `data/*.parquet,image=img,caption=text,label=fine_label`.
+
+    Raises: SpecError.
+    """
+    pattern, asked = where, dict[str, str]()
+    # A file may have commas in its own name.
+    while not os.path.lexists(os.path.expanduser(pattern)) and (
+        option := re.fullmatch(r"(.*),\s*(\w+)=([^,{}/]*)", pattern, re.DOTALL)
+    ):
+        pattern, key, column = option[1], option[2], option[3].strip()
+        if key not in Columns._fields or key in asked or not column:
+            wrong = "is given twice" if key in asked else "names no column" if not column else "is no option"
+            raise SpecError(
+                f"parquet:{printable(where)}: {key} {wrong}; options are image=COLUMN, caption=COLUMN and label=COLUMN"
+            )
+        asked[key] = column
+    return pattern, Columns(**asked)
+
+
+class Parquet(Files):
+    """A `Source` of the rows of some files, in the order of the files.
+
+    A picture is a column of bytes, or a struct with a field `bytes`; captions are a string or a list of strings; a
+    class is a whole number. Classes are named by Hugging Face's description in the file, else by their numbers. A
+    class without a name is none. Which columns are read is asked for or found (`columns.choose`) in the first file.
+
+    The unit of reading is the row group, 100 to 1000 rows: a record read at random costs the reading of all pictures
+    of its row group (10 MB take 4 ms, 100 MB 35 ms), unless it is among the last ones, of which 256 MiB are kept per
+    process (`Groups`). Passes in order are cheap. Shuffled training wants `abx data prepare` first; files with row
+    groups above `LARGE_GROUP` are listed in `problems` with that advice.
+
+    Left out and listed in `problems`: files that are no parquet, cannot be read or lack one of the columns, and row
+    groups of more than `MAX_GROUP` bytes.
+    """
+
+    vocabulary = Vocabulary()
+
+    def __init__(self, paths: Sequence[str], asked: Columns) -> None:
+        """Reads the footer and the classes of every file.
+
+        Raises: SpecError, if pyarrow is missing, `asked` does not fit the first file that can be read, or two files
+        name the classes differently.
+        """
+        pyarrow()
+        found = read_footers([os.path.abspath(path) for path in paths], asked)
+        self._paths, self._columns, self._leaves = list(found.footers), found.columns, found.leaves
+        last = max((each.largest for each in found.footers.values() if each.largest < MAX_CLASSES), default=-1)
+        self.classes = found.class_names or tuple(map(str, range(last + 1)))
+        doubts = [(printable(path), why) for path, each in found.footers.items() for why in self._doubts(each)]
+        self.problems = (*found.problems, *doubts)
+        groups = list[tuple[int, int, int, int]]()
+        for file, footer in enumerate(found.footers.values()):
+            firsts = np.cumsum([0, *footer.rows]).tolist()
+            sizes = enumerate(footer.sizes)
+            groups.extend((file, k, firsts[k], footer.rows[k]) for k, size in sizes if size <= MAX_GROUP)
+        self._groups = np.array(groups, np.int64).reshape(-1, 4)
+        self._starts = np.cumsum([0, *self._groups[:, 3]], dtype=np.int64)
+        self._tables = Groups(self._leaves)
+
+    def _doubts(self, footer: Footer) -> Iterator[str]:
+        size, refused = max(footer.sizes, default=0), sum(size > MAX_GROUP for size in footer.sizes)
+        if refused:
+            yield f"{refused} of its row groups are left out, of up to {size >> 20} MiB: write it with smaller ones"
+        elif size > LARGE_GROUP:
+            yield (
+                f"slow to read in random order, its row groups have up to {size >> 20} MiB: "
+                "make shards of it, abx data prepare any --src parquet:... --out ..."
+            )
+        if footer.largest >= len(self.classes):
+            column = printable(self._columns.label)
+            yield f"its column {column} goes up to {footer.largest}: without a class above {len(self.classes) - 1}"
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def stored(self, i: int) -> Record:
+        path, group, row, _ = self._find(i)
+        table = self._tables.read(path, group)
+        if row >= table.num_rows:
+            raise BadRecord("the file has changed since it was opened")
+        image, caption, label = (table.column(name)[row] if name else None for name in self._columns)
+        number = -1 if label is None or not label.is_valid else label.as_py()
+        return Record(_picture(image), number if 0 <= number < len(self.classes) else -1, _captions(caption))
+
+    def name(self, i: int) -> str:
+        path, _, _, row = self._find(i)
+        return printable(f"{path}:{row}")
+
+    def _find(self, i: int) -> tuple[str, int, int, int]:
+        """File, row group, row in it, and row in the file. Raises: IndexError."""
+        if not 0 <= i < len(self):
+            raise IndexError(f"record {i} of {len(self)}")
+        at = int(np.searchsorted(self._starts, i, "right")) - 1
+        file, group, first, _ = self._groups[at].tolist()
+        row = i - int(self._starts[at])
+        return self._paths[file], group, row, first + row
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tables": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _tables=Groups(state["_leaves"]))
+
+
+def _picture(scalar: Any) -> bytes:
+    """Raises: BadRecord."""
+    path = None
+    if pyarrow().types.is_struct(scalar.type) and scalar.is_valid:
+        path = scalar["path"].as_py() if "path" in scalar else None
+        scalar = scalar["bytes"]
+    if not scalar.is_valid:
+        raise BadRecord("has the path of a picture, and not its bytes" if path else "has no picture")
+    size = scalar.as_buffer().size
+    if size > MAX_BYTES:
+        raise BadRecord(f"{size} bytes, more than any picture we read has")
+    return bytes(scalar.as_py())
+
+
+def _captions(scalar: Any) -> tuple[str, ...]:
+    """Those that are not blank; bytes that are no UTF-8 become the replacement character."""
+    if scalar is None or not scalar.is_valid:
+        return ()
+    several = list(scalar.values) if hasattr(scalar, "values") else [scalar]
+    texts = (each.as_buffer()[:MAX_TEXT].to_pybytes().decode("utf-8", "replace") for each in several if each.is_valid)
+    return tuple(text.strip() for text in texts if text.strip())

@@ -1,0 +1,137 @@
+"""What is known of a picture: captions from a `.txt`, the rest from a `.json`."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from abx.data.sources import printable
+from abx.types import CROWD, DIFFICULT, TRUNCATED, Objects
+
+MAX_TEXT = 1 << 20
+"""Bytes of captions that are read; the rest is cut off."""
+MAX_JSON = 1 << 24
+"""Longer annotations are cut off, and so left out."""
+MAX_CLASSES = 1_000_000
+MAX_WORD = 100
+"""Characters of a verb or a noun; what is longer is none."""
+
+FLAGS = {"iscrowd": CROWD, "difficult": DIFFICULT, "truncated": TRUNCATED}
+
+
+class BadAnnotations(ValueError):
+    """The `.json` of a sample cannot be used; the message is the reason."""
+
+
+class Annotations(NamedTuple):
+    """What a `.json` says. What it does not say, or says in another type, is left as it is here."""
+
+    captions: tuple[str, ...] = ()
+    """`captions`, a list of strings; else `caption`, a string."""
+    objects: Objects | None = None
+    """`boxes` [[y0, x0, y1, x1], ...] in [0, 1], as many `labels`, and as many of each of `FLAGS` that is there."""
+    count: int = -1  # type: ignore[assignment]  # hides tuple.count
+    distance: float = float("nan")
+    verb: int | str = -1
+    """A number or a word."""
+    noun: int | str = -1
+    problem: str = ""
+    """Why there are no objects although there are boxes."""
+
+    def worth_reading(self, captions: bool) -> bool:
+        """Whether anything is said, captions counting only where there are none beside the picture (`captions`)."""
+        numbers = self.count >= 0 or self.distance == self.distance or self.verb != -1 or self.noun != -1
+        return numbers or self.objects is not None or (bool(self.captions) and not captions)
+
+
+def captions(text: bytes) -> tuple[str, ...]:
+    """One a line, blank lines left out; bytes that are no UTF-8 become the replacement character."""
+    return _filled(text.decode("utf-8", "replace").split("\n"))
+
+
+def parse(text: bytes) -> Annotations:
+    """Raises: BadAnnotations, if it is no JSON."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadAnnotations("its .json cannot be parsed") from error
+    if not isinstance(said, dict):
+        return Annotations()
+    objects, problem = None, ""
+    try:
+        objects = _objects(said) if "boxes" in said else None
+    except BadAnnotations as bad:
+        problem = str(bad)
+    return Annotations(
+        _captions(said),
+        objects,
+        _number(said.get("count")),
+        _distance(said.get("distance")),
+        _word(said.get("verb")),
+        _word(said.get("noun")),
+        problem,
+    )
+
+
+def _objects(said: dict[str, Any]) -> Objects:
+    """A box that sticks out is clipped. Coordinates more than a picture's side outside are pixels or mistakes.
+
+    Raises: BadAnnotations, unless every box has an area inside the picture, and a label and flags that are numbers.
+    """
+    boxes, labels = said["boxes"], said.get("labels")
+    try:
+        array = np.array(boxes, np.float64) if boxes else np.zeros((0, 4))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadAnnotations("its boxes are no lists of four numbers") from error
+    if not isinstance(boxes, list) or array.shape != (len(boxes), 4):
+        raise BadAnnotations("its boxes are no lists of four numbers")
+    if not np.all((array >= -1) & (array <= 2)):  # also for NaN
+        raise BadAnnotations("its boxes are not in [0, 1] of the picture")
+    inside = array.clip(0, 1).astype(np.float32)
+    if not np.all(inside[:, :2] < inside[:, 2:]):
+        raise BadAnnotations("one of its boxes has no area inside the picture")
+    if not isinstance(labels, list) or any(_number(label) < 0 for label in labels):
+        raise BadAnnotations(f"the labels of its boxes are no numbers from 0 to {MAX_CLASSES - 1}")
+    if len(labels) != len(inside):
+        raise BadAnnotations(f"it has {len(inside)} boxes and {len(labels)} labels")
+    return Objects(inside, np.array(labels, np.int64), _flags(said, len(inside)))
+
+
+def _flags(said: dict[str, Any], count: int) -> np.ndarray | None:
+    """(count,) uint8, or None if there are no `FLAGS`. Raises: BadAnnotations."""
+    flags = np.zeros(count, np.uint8)
+    names = [name for name in FLAGS if name in said]
+    for name in names:
+        each = said[name]
+        # True and False too, which equal 1 and 0.
+        if not isinstance(each, list) or len(each) != count or not all(x in (0, 1) for x in each):
+            raise BadAnnotations(f"its {name} is no list of a 0 or 1 for each of its {count} boxes")
+        flags |= FLAGS[name] * np.array(each, np.uint8)
+    return flags if names else None
+
+
+def _captions(said: dict[str, Any]) -> tuple[str, ...]:
+    many, one = said.get("captions"), said.get("caption")
+    if isinstance(many, list):
+        return _filled(caption for caption in many if isinstance(caption, str))
+    return _filled([one]) if isinstance(one, str) else ()
+
+
+def _filled(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(text.strip() for text in texts if text.strip())
+
+
+def _number(value: Any) -> int:
+    """-1 for what is no whole number from 0 to `MAX_CLASSES` - 1."""
+    return value if type(value) is int and 0 <= value < MAX_CLASSES else -1
+
+
+def _distance(value: Any) -> float:
+    return float(value) if type(value) in (int, float) and abs(value) < 1e30 else float("nan")
+
+
+def _word(value: Any) -> int | str:
+    if isinstance(value, str) and 0 < len(word := printable(value.strip())) <= MAX_WORD:
+        return word
+    return _number(value)

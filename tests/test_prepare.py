@@ -294,7 +294,9 @@ def test_a_unit_that_cannot_be_read_is_named_and_tried_again(error: Exception, t
 
 def test_when_all_is_bad_it_says_so(tmp_path: Path):
     bad = Made("u", (("k", Record(b"")), ("l", Record(b"text"))))
-    with pytest.raises(PrepareError, match="none of the 2 pictures of there could be used; the first: k: missing or empty"):
+    with pytest.raises(
+        PrepareError, match="none of the 2 pictures of there could be used; the first: k: missing or empty"
+    ):
         write(published(bad), tmp_path / "a")
     with pytest.raises(PrepareError, match="no pictures of there could be used; the first: unit 1: gone"):
         write(published(unit(1, error=OSError("gone"))), tmp_path / "b")

@@ -456,3 +456,10 @@ def test_abx_refuses_in_one_sentence(said, tmp_path):
     code, _, err = said("value-map", ab, tmp_path / "a.png", "--network", "teacher")
     assert code == 2
     assert "online" in err
+
+
+def test_help_does_not_wait_for_jax():
+    program = "import sys, abx.cli; print({'jax', 'numpy', 'PIL'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )

@@ -2,13 +2,19 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
 import abx
-from abx.cli.data import Data
 from abx.cli.runs import Report, ValueMap
+
+
+@dataclass(frozen=True)
+class Data:
+    """Prepare data sets, look at data, index it, check that two machines see the same: abx data --help."""
+
 
 Verb = (
     Annotated[Report, tyro.conf.subcommand("report")]
@@ -34,9 +40,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args == ["--version"]:
         print(f"abx {abx.__version__}")
         return
-    if not args or args == ["data"]:
-        args.append("--help")
-    # A verb's flags are its own: --out, not --verb.out.
-    config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
-    verb: Report | ValueMap | Data = tyro.cli(Verb, args=args, prog="abx", description=ABOUT, config=config)
+    if args[:1] == ["data"]:
+        from abx.cli import data  # it takes a second, which the other verbs need not wait for
+
+        # A verb's flags are its own: --n, not --views.n.
+        config = (tyro.conf.OmitArgPrefixes,)
+        of_data: data.Verb = tyro.cli(
+            data.Verb, args=args[1:] or ["--help"], prog="abx data", description=data.ABOUT, config=config
+        )
+        of_data()
+        return
+    verb: Report | ValueMap | Data = tyro.cli(Verb, args=args or ["--help"], prog="abx", description=ABOUT)
+    assert not isinstance(verb, Data)
     verb()

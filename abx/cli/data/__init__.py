@@ -1,6 +1,5 @@
 """Verbs over data: `abx data prepare`, `inspect`, `index`, `digest`."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
@@ -17,12 +16,14 @@ Verb = (
     | Annotated[Digest, tyro.conf.subcommand("digest")]
 )
 
+ABOUT = """Prepare data sets, look at data, index it, check that two machines see the same.
 
-@dataclass(frozen=True)
-class Data:
-    """Prepare data sets, look at data, index it, check that two machines see the same."""
+Data is one string: scenes, folder:PATH, tar:GLOB, arrayrecord:GLOB,
+parquet:GLOB, or a mixture: '0.75*folder:a + 0.25*tar:b'.
 
-    verb: Verb
-
-    def __call__(self) -> None:
-        self.verb()
+Examples:
+  abx data inspect folder:~/Pictures
+  abx data prepare coco
+  abx data prepare coco --src /data/coco --out coco-256
+  abx data index 'tar:shards/*.tar' --workers 8
+  abx data digest 'tar:shards/*.tar' --steps 0:4 --workers 2 --hosts 4"""

@@ -77,13 +77,12 @@ def _by_opencv(cut: Pixels, inside: tuple[float, float, float, float], view: UIn
 def _triangle(shrink: float) -> Float[np.ndarray, " taps"]:
     """The filter that, followed by linear interpolation, is the triangle of half-width `shrink`.
 
-    For a whole number of pixels it is so exactly. Between two it is a mixture of theirs: the one that comes closest to
-    Pillow's views of photographs (found by trial, `benchmarks/loader.py --accuracy`).
+    For a whole number of pixels it is so exactly, and changes nothing for one. Between two it is a mixture of theirs:
+    the one that comes closest to Pillow's views of photographs (found by trial, `benchmarks/loader.py --accuracy`).
     """
-    if shrink <= 1:
-        return np.ones(1)
-    k = math.floor(shrink)
-    t = shrink - k
+    # Also for an axis that does not shrink, [0, 1, 0]: OpenCV is slower with a single tap.
+    k = math.floor(max(shrink, 1))
+    t = max(shrink - k, 0)
     w = t * (4 - t) / 3
     narrow, wide = (1 - w) / k**2, w / (k + 1) ** 2
     return np.array([narrow * max(k - abs(x), 0) + wide * (k + 1 - abs(x)) for x in range(-k, k + 1)])

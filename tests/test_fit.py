@@ -33,7 +33,7 @@ def fresh() -> TrainState:
 @contextmanager
 def stream(start: int) -> Iterator[Iterator[Loaded]]:
     """The batch of step s is full of s."""
-    yield (Loaded(np.full(8, s, np.float32), {"train": np.arange(8)}, {}) for s in range(start, 1000))
+    yield (Loaded(np.full(8, s, np.float32), {"train": np.arange(8)}, {}, {}) for s in range(start, 1000))
 
 
 class Looks:

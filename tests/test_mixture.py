@@ -61,7 +61,7 @@ def test_what_is_a_mixture(spec: str, parts: list | None):
         assert split(spec, SCHEMES) == parts
 
 
-@pytest.mark.parametrize("weight", ["0", "-0.5", "nan", "inf", "half"])
+@pytest.mark.parametrize("weight", ["0", "-0.5", "nan", "inf", "half", "1e99999999"])
 def test_a_weight_is_a_positive_number(weight: str):
     with pytest.raises(SpecError, match="the weight of scenes must be a positive number, not "):
         split(f"{weight}*scenes + 1*folder:a", SCHEMES)
@@ -162,10 +162,14 @@ def test_classes_go_by_name():
             mixture.place(i)
 
 
-def test_what_a_part_lacks_stays_unknown():
-    mixture = Mixture([Numbered(3), Named(2, ("a",))], [Fraction(1), Fraction(1)])
-    assert mixture[3].label == 0
+def test_what_a_part_has_no_name_for_is_unknown():
+    """Its number would be another part's class."""
+    nameless = Named(3, ("b", "c"))
+    nameless.classes, nameless.vocabulary = (), Vocabulary()
+    mixture = Mixture([nameless, Named(2, ("a",))], [Fraction(1), Fraction(1)])
     assert mixture.classes == ("a",)
+    assert mixture[3].label == 0
+    assert (mixture[0].label, mixture[0].verb, mixture[0].noun, mixture[0].objects) == (-1, -1, -1, None)
 
 
 def test_bad_records_and_problems_are_passed_on(tmp_path: Path):

@@ -1,5 +1,6 @@
 """The console script `abx`: verbs over runs and over data."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,15 @@ Examples:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Exits with 2 and one sentence when something cannot be."""
+    try:
+        _main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has had enough, as in abx ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _main(argv: Sequence[str] | None) -> None:
     args = list(sys.argv[1:] if argv is None else argv)
     if args == ["--version"]:
         print(f"abx {abx.__version__}")

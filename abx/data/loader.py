@@ -15,12 +15,18 @@ from jaxtyping import Int, UInt8
 from abx.data.images import BadImage, center_crop
 from abx.data.mixture import Mixture
 from abx.data.sources import BadRecord, Source
-from abx.data.texts import Texts
+from abx.data.texts import Texts, encode
 from abx.data.views import RandomCrops
-from abx.types import ABBatch, Pairs, Record, Views
+from abx.types import ABBatch, Pairs, Views
 
+STREAM = 2
+"""Version of what (seed, step) gives: another when records, crops or texts of a step become others."""
 TRIES = 32
 """Records tried for one place in a batch before the data is given up as unusable."""
+REASON = 240
+"""Bytes of the reason for which one was not used."""
+MAX_IMAGES = 1 << 60
+"""Of a stream: as good as endless."""
 
 
 class Loaded(NamedTuple):
@@ -31,6 +37,8 @@ class Loaded(NamedTuple):
     """The record that each row was cut from."""
     rejected: dict[str, Int[np.ndarray, " r"]]
     """Records that could not be used. Each was replaced by another, drawn by (seed, step) like everything else."""
+    reasons: dict[str, UInt8[np.ndarray, "r t"]]
+    """Why not, as `texts.encode` has it."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,7 @@ def batches(
     """
     if batch % host.count:
         raise ValueError(f"a batch of {batch} cannot be shared by {host.count} hosts")
-    rows = _numbers(source, seed).random_map(_Cut(source, crops, texts))
-    return grain.MapDataset.source(_Share(rows, batch, host, name))
+    return grain.MapDataset.source(_Batches(source, _order(source, seed), crops, texts, batch, seed, host, name))
 
 
 def ab_batches(reward: grain.MapDataset, value: grain.MapDataset) -> grain.MapDataset:
@@ -77,7 +84,12 @@ def ab_batches(reward: grain.MapDataset, value: grain.MapDataset) -> grain.MapDa
 
 def _side_by_side(pair: tuple[Loaded, Loaded]) -> Loaded:
     reward, value = pair
-    return Loaded(ABBatch(reward.batch, value.batch), reward.records | value.records, reward.rejected | value.rejected)
+    return Loaded(
+        ABBatch(reward.batch, value.batch),
+        reward.records | value.records,
+        reward.rejected | value.rejected,
+        reward.reasons | value.reasons,
+    )
 
 
 def central(
@@ -104,13 +116,33 @@ def central(
     return np.stack(images), np.array(labels, np.int64)
 
 
-def _numbers(source: Source, seed: int) -> grain.MapDataset:
+def _order(source: Source, seed: int) -> "_Order | _Mixed":
     """The record of each place of the stream; of a mixture, every part in an order of its own."""
     if not isinstance(source, Mixture):
-        return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+        return _Order(len(source), seed)
     seeds = np.random.SeedSequence(seed).generate_state(len(source.parts)).tolist()
-    orders = [_numbers(part, own) for part, own in zip(source.parts, seeds, strict=True)]
-    return grain.MapDataset.source(_Mixed(source, orders)).seed(seed)
+    return _Mixed(source, [_order(part, own) for part, own in zip(source.parts, seeds, strict=True)])
+
+
+class _Order:
+    """All records in random order, and again in another, for ever. Holds two of these orders, 4 bytes a record."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self._length, self._seed = length, seed
+        self._kept: dict[int, np.ndarray] = {}
+
+    def __getitem__(self, place: int) -> int:
+        epoch, at = divmod(place, self._length)
+        order = self._kept.get(epoch)
+        if order is None:
+            rng = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
+            order = rng.permutation(np.arange(self._length, dtype=np.uint32))
+            # Threads may be in two epochs; to make one twice does no harm.
+            self._kept = dict([*self._kept.items(), (epoch, order)][-2:])
+        return int(order[at])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}
 
 
 @dataclass(frozen=True)
@@ -118,44 +150,58 @@ class _Mixed:
     """The record of each place of a mixture's stream."""
 
     mixture: Mixture
-    orders: list[grain.MapDataset]
-
-    def __len__(self) -> int:
-        return min(map(len, self.orders))
+    orders: "list[_Order | _Mixed]"
 
     def __getitem__(self, place: int) -> int:
-        k, nth = self.mixture.turn(int(place))
-        return self.mixture.first(k) + int(self.orders[k][nth])
+        k, nth = self.mixture.turn(place)
+        return self.mixture.first(k) + self.orders[k][nth]
 
 
 class _Row(NamedTuple):
     views: Views
     text: UInt8[np.ndarray, " t"] | None
     record: int
-    rejected: list[int]
+    rejected: list[tuple[int, str]]
+    """Numbers and reasons."""
 
 
-class _Cut(grain.transforms.RandomMap):
-    """Record number to its crops; a record that cannot be used gives way to another."""
+@dataclass(frozen=True)
+class _Batches:
+    """A host's rows of the batch of each step."""
 
-    def __init__(self, source: Source, crops: RandomCrops, texts: Texts | None) -> None:
-        self.source, self.crops, self.texts = source, crops, texts
+    source: Source
+    order: _Order | _Mixed
+    crops: RandomCrops
+    texts: Texts | None
+    batch: int
+    seed: int
+    host: Host
+    name: str
 
-    def random_map(self, index: int, rng: np.random.Generator) -> _Row:
-        index, rejected = int(index), list[int]()
-        while True:
+    def __len__(self) -> int:
+        return MAX_IMAGES // self.batch
+
+    def __getitem__(self, step: int) -> Loaded:
+        own = self.batch // self.host.count
+        first = int(step) * self.batch + self.host.index * own
+        return _stack([self._row(place) for place in range(first, first + own)], self.name)
+
+    def _row(self, place: int) -> _Row:
+        """The crops of the record whose turn it is; one that cannot be used gives way to another."""
+        # A stream of random numbers of its own for each place. Below `MAX_IMAGES` are the keys of orders.
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, place + MAX_IMAGES]))
+        index, rejected = self.order[place], list[tuple[int, str]]()
+        for _ in range(TRIES):
             try:
-                return self._cut(self.source.stored(index), index, rejected, rng)
+                record = self.source.stored(index)
+                text = None if self.texts is None else self.texts(record, self.source.vocabulary, rng)
+                return _Row(self.crops(record.image, rng), text, index, rejected)
             except (BadRecord, BadImage) as bad:
-                rejected.append(index)
-                if len(rejected) == TRIES:
-                    name = self.source.name(index)
-                    raise BadRecord(f"{TRIES} records in a row could not be used; the last, {name}: {bad}") from bad
+                rejected.append((index, str(bad)))
                 index = _another(self.source, index, rng)
-
-    def _cut(self, record: Record, index: int, rejected: list[int], rng: np.random.Generator) -> _Row:
-        text = None if self.texts is None else self.texts(record, self.source.vocabulary, rng)
-        return _Row(self.crops(record.image, rng), text, index, rejected)
+        index, reason = rejected[-1]
+        name = self.source.name(index)
+        raise BadRecord(f"{TRIES} records in a row could not be used; the last, {name}: {reason}")
 
 
 def _another(source: Source, index: int, rng: np.random.Generator) -> int:
@@ -166,30 +212,14 @@ def _another(source: Source, index: int, rng: np.random.Generator) -> int:
     return source.first(k) + int(rng.integers(len(source.parts[k])))
 
 
-@dataclass(frozen=True)
-class _Share:
-    """A host's rows of each batch. A class and not a closure, so that workers get it by its name."""
-
-    rows: grain.MapDataset
-    batch: int
-    host: Host
-    name: str
-
-    def __len__(self) -> int:
-        return len(self.rows) // self.batch
-
-    def __getitem__(self, step: int) -> Loaded:
-        own = self.batch // self.host.count
-        first = int(step) * self.batch + self.host.index * own
-        return _stack([self.rows[place] for place in range(first, first + own)], self.name)
-
-
 def _stack(rows: Sequence[_Row], name: str) -> Loaded:
     """Rows of one stream to a batch."""
     views = Views(*(np.stack(part) for part in zip(*(row.views for row in rows), strict=True)))
     texts = [row.text for row in rows if row.text is not None]
+    rejected = [each for row in rows for each in row.rejected]
     return Loaded(
         Pairs(views, np.stack(texts)) if texts else views,
         {name: np.array([row.record for row in rows], np.int64)},
-        {name: np.array([i for row in rows for i in row.rejected], np.int64)},
+        {name: np.array([i for i, _ in rejected], np.int64)},
+        {name: np.array([encode(reason, REASON) for _, reason in rejected], np.uint8).reshape(-1, REASON)},
     )

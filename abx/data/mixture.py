@@ -30,8 +30,9 @@ def split(spec: str, schemes: Sequence[str]) -> list[tuple[Fraction, str]]:
         if match is None:
             raise SpecError(f"{printable(part)!r} needs a weight: write 0.5*{printable(part)}")
         try:
-            weight = Fraction(match[1])
-        except (ValueError, ZeroDivisionError):
+            # As a float first: a fraction would keep all the zeros of 1e99999999.
+            weight = Fraction(match[1]) if 0 < float(match[1]) < math.inf else Fraction(0)
+        except ValueError:
             weight = Fraction(0)
         if weight <= 0:
             raise SpecError(f"the weight of {printable(match[2])} must be a positive number, not {printable(match[1])}")
@@ -59,7 +60,8 @@ class Mixture:
     Shares are exact: with weights of 3 and 1, of every 4 places 3 are the first part's. Up to any place between, a part
     has had its share to less than the number of parts.
 
-    Classes, and the numbers in the vocabulary, go by name: those of all sources together, in order of appearance.
+    Classes, and the numbers in the vocabulary, go by name: those of all sources together, in order of appearance. What
+    has no name in its own source is unknown here.
     """
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[Fraction]) -> None:
@@ -123,14 +125,14 @@ class Mixture:
     def _renumbered(self, k: int, sample: Known) -> Known:
         objects, verbs, nouns = self._words[k]
         found = sample.objects
-        if found is not None and objects:
-            labels = np.array([objects.get(label, label) for label in found.labels.tolist()], np.int64)
-            found = Objects(found.boxes, labels, found.flags)
+        if found is not None:
+            labels = np.array([objects.get(label, -1) for label in found.labels.tolist()], np.int64)
+            found = None if (labels < 0).any() else Objects(found.boxes, labels, found.flags)
         return sample._replace(
-            label=self._classes[k].get(sample.label, sample.label),
+            label=self._classes[k].get(sample.label, -1),
             objects=found,
-            verb=verbs.get(sample.verb, sample.verb),
-            noun=nouns.get(sample.noun, sample.noun),
+            verb=verbs.get(sample.verb, -1),
+            noun=nouns.get(sample.noun, -1),
         )
 
 

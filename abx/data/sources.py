@@ -1,8 +1,9 @@
 """What a data source is. How a person names one is in `specs`; what kinds there are, in `schemes/`."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -58,6 +59,31 @@ class Files(ABC):
         return decoded(self.stored(i))
 
 
+class Samples:
+    """A list of samples as a `Source`, for notebooks and tests."""
+
+    problems: tuple[tuple[str, str], ...] = ()
+
+    def __init__(
+        self, samples: Sequence[Sample], classes: tuple[str, ...] = (), vocabulary: Vocabulary = Vocabulary()
+    ) -> None:
+        self._samples, self.classes, self.vocabulary = samples, classes, vocabulary
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def stored(self, i: int) -> Record:
+        return Record(*self[i])
+
+    def __getitem__(self, i: int) -> Sample:
+        if not 0 <= i < len(self._samples):
+            raise IndexError(f"sample {i} of {len(self._samples)}")
+        return self._samples[i]
+
+    def name(self, i: int) -> str:
+        return f"sample {i}"
+
+
 def decoded(record: Record) -> Sample:
     """Raises: BadRecord, where the picture is none."""
     if not isinstance(record.image, bytes):
@@ -86,8 +112,11 @@ def first_usable(source: Source, limit: int = 1000) -> Sample:
 def fingerprint(source: Source) -> list[int | str]:
     """Number of records, and a digest of the names of up to a thousand of them: whether this is the data it was."""
     count = len(source)
-    names = "\n".join(source.name(i) for i in range(0, count, -(-count // 1000)))
-    return [count, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]]
+    names = [source.name(i) for i in range(0, count, -(-count // 1000))]
+    # Without what all begin with: the same data elsewhere is the same data.
+    shared = len(os.path.commonprefix(names)) if count > 1 else 0  # noqa: RUF071  # not all names are paths
+    text = "\n".join(name[shared:] for name in names)
+    return [count, hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]]
 
 
 def printable(name: str) -> str:

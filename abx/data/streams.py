@@ -166,7 +166,10 @@ class ABData:
 
 
 def stream_seed(run: int, stream: int) -> int:
-    """The seed of a stream's order and crops, from the run's and its own: for each pair another, in [0, 2**32)."""
+    """The seed of a stream's order and crops, from the run's and its own: two pairs have the same by rare chance.
+
+    Returns: in [0, 2**32).
+    """
     return int(np.random.SeedSequence([run, stream]).generate_state(1)[0])
 
 

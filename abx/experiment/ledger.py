@@ -1,5 +1,6 @@
 """What a run has seen of its data, and what of it could not be used."""
 
+import itertools
 import json
 import sys
 from collections import Counter
@@ -8,14 +9,19 @@ from pathlib import Path
 
 from abx.data.loader import Loaded
 from abx.data.mixture import Mixture
-from abx.data.sources import BadRecord, Source
+from abx.data.sources import Source
 from abx.data.streams import Data
+from abx.data.texts import decode
 from abx.log import read_lines, write_lines
 
 ENOUGH = 1000
 """Pictures of a stream that are tried before their share of unusable ones can stop the run."""
 TOLD = 5
 """Reasons that the report of a stopped run gives, the most frequent first."""
+SAID = 20
+"""Records that are named on stderr; `path` has more."""
+NAMED = 10_000
+"""Records that are named in `path`: enough to see what is wrong, and no more than a moment's reading."""
 
 
 class TooManyRejected(Exception):
@@ -33,27 +39,29 @@ class Ledger:
     """Steps whose batches were seen, over all runs in the folder: all that a stream gave follows from it."""
     rejected: Counter[str] = field(default_factory=Counter)
     """By stream: records that could not be used, each as often as it came up."""
-    reasons: dict[str, str] = field(default_factory=dict)
-    """By name: of those in `path`."""
+    reasons: dict[str, Counter[str]] = field(default_factory=dict)
+    """By stream, as far as this process has seen them."""
+    named: set[str] = field(default_factory=set)
+    """Those in `path`."""
 
     def __post_init__(self) -> None:
         if self.path.exists():
             rows = [row for row in read_lines(self.path) if "name" in row]
             write_lines(self.path, rows)  # without a line that a kill cut off
-            self.reasons |= {row["name"]: row["reason"] for row in rows}
-        for source in {id(s): s for s in self.sources.values()}.values():
-            for name, reason in source.problems:
-                self._name(name, reason)
+            self.named |= {row["name"] for row in rows}
+        sources = {id(source): source for source in self.sources.values()}.values()
+        self._name([problem for source in sources for problem in source.problems])
 
     def __call__(self, step: int, loaded: Loaded) -> None:
         """Raises: TooManyRejected."""
         self.step = step + 1
+        found = []
         for stream, records in loaded.rejected.items():
             self.rejected[stream] += len(records)
-            source = self.sources[stream]
-            for i in sorted(set(records.tolist())):
-                if (name := source.name(i)) not in self.reasons:
-                    self._name(name, _reason(source, i))
+            reasons = list(map(decode, loaded.reasons[stream]))
+            self.reasons.setdefault(stream, Counter()).update(reasons)
+            found += [(self.sources[stream].name(i), why) for i, why in zip(records.tolist(), reasons, strict=True)]
+        self._name(found)
         self._check()
 
     def metrics(self) -> dict[str, float]:
@@ -85,28 +93,25 @@ class Ledger:
                 raise TooManyRejected(self._report(stream, count, tried))
 
     def _report(self, stream: str, count: int, tried: int) -> str:
-        by_reason = Counter(self.reasons.values())
-        example = {reason: name for name, reason in reversed(self.reasons.items())}
         lines = [
             f"{count:,} of {tried:,} pictures that stream {stream} tried could not be used ({count / tried:.0%}), more "
             f"than --data.max-rejected {self.data.max_rejected:g} allows. Mend the data, or allow more.",
-            *(f"  {n:,} x {reason}, e.g. {example[reason]}" for reason, n in by_reason.most_common(TOLD)),
-            f"All of them: {self.path}",
+            *(f"  {n:,} x {reason}" for reason, n in self.reasons.get(stream, Counter()).most_common(TOLD)),
+            f"Which they are: {self.path}",
         ]
         return "\n".join(lines)
 
-    def _name(self, name: str, reason: str) -> None:
-        if name in self.reasons:
+    def _name(self, found: list[tuple[str, str]]) -> None:
+        """Those that were not named before, as long as there is room."""
+        new = {name: reason for name, reason in found if name not in self.named}
+        new = dict(itertools.islice(new.items(), max(NAMED - len(self.named), 0)))
+        if not new:
             return
-        self.reasons[name] = reason
-        print(f"skipped {name}: {reason}", file=sys.stderr, flush=True)
+        for name, reason in itertools.islice(new.items(), max(SAID - len(self.named), 0)):
+            print(f"skipped {name}: {reason}", file=sys.stderr)
+        if len(self.named) < SAID <= len(self.named) + len(new):
+            print(f"what else is skipped is named in {self.path}", file=sys.stderr)
+        sys.stderr.flush()
+        self.named |= new.keys()
         with self.path.open("a") as file:
-            file.write(json.dumps({"name": name, "reason": reason}) + "\n")
-
-
-def _reason(source: Source, i: int) -> str:
-    try:
-        source[i]
-    except BadRecord as bad:
-        return str(bad)
-    return "has no text, or could not be read when it came up"
+            file.writelines(json.dumps({"name": name, "reason": reason}) + "\n" for name, reason in new.items())

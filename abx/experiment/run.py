@@ -22,6 +22,7 @@ from abx.analysis.value_map import value_map
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data import loader, workers
 from abx.data.images import crop_resize
+from abx.data.loader import STREAM
 from abx.data.sources import Source, fingerprint
 from abx.data.streams import Data, open_sources, views_per_step
 from abx.experiment.cli import fail
@@ -93,6 +94,7 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
                 meta=lambda: {
                     "config": to_json(recipe),
                     "data": fingerprints,
+                    "stream": STREAM,
                     "rejected": ledger.saved(),
                 },
             )
@@ -176,6 +178,8 @@ def _state(
         fresh: TrainState = jax.jit(init, out_shardings=sharding)(batch)
         return fresh
     state, meta = found
+    if meta.get("stream") != STREAM:
+        fail([f"--out {recipe.out} was begun by another version of abx, whose batches are others; give another --out"])
     changed = [
         f"--data.{name}: {recipe.data.specs()[name]} {_change(meta['data'][name], now)}; "
         "put back what the run began with, or give another --out"

@@ -41,7 +41,7 @@ class Digest:
     worker: Literal["process", "thread"] = "process"
     """What the workers are."""
     hosts: int = 1
-    """Machines to play, one after the other."""
+    """Machines to play, all at once."""
     json: bool = False
     """Also print one JSON object, on the last line: {"digests": ["...", ...]}."""
 

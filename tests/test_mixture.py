@@ -26,11 +26,11 @@ class Named(Numbered):
 
     def __init__(self, length: int, classes: tuple[str, ...]) -> None:
         super().__init__(length)
-        self.classes = classes
+        self.classes = self.words = classes
         self.vocabulary = Vocabulary(classes, classes, classes)
 
     def __getitem__(self, i: int) -> Sample:
-        label = i % len(self.classes)
+        label = i % len(self.words)
         found = Objects(np.array([[0, 0, 1, 1]], np.float32), np.array([label]), np.array([1], np.uint8))
         return super().__getitem__(i)._replace(label=label, objects=found, verb=label, noun=label)
 

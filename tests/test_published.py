@@ -287,7 +287,7 @@ def test_compressed_tars_are_read_too(suffix: str, tmp_path: Path):
 def _members(path: Path) -> list[tuple[str, bytes]]:
     with path.open("rb") as file:
         return [
-            (m.name, m.data) for m in archives.members(file, lambda name: 1 << 20) if isinstance(m, archives.Member)
+            (m.name, m.data) for m in archives.entries(file, lambda name: 1 << 20) if isinstance(m, archives.Entry)
         ]
 
 
@@ -696,7 +696,7 @@ def test_a_folder_is_not_in_itself():
     store = Store()
     store.pipe("/store/photos/a.jpg", b"x")
     try:
-        folder = reading.Folder(store, "/store/photos")
+        folder = reading.AnyFolder(store, "/store/photos")
         assert (folder.files(), folder.below("photos").files()) == (["a.jpg"], ["a.jpg"])
     finally:
         store.rm("/store", recursive=True)
@@ -721,12 +721,12 @@ def test_a_class_folder_that_is_gone_is_an_error(tmp_path: Path):
         list(data.splits[0].units[0])
 
 
-def test_places_of_a_tar(tmp_path: Path):
+def test_spans_of_a_tar(tmp_path: Path):
     path = write_tar(tmp_path / "a.tar", {"x/one.jpg": b"abc", "two.jpg": b"defgh"})
     with path.open("rb") as file:
-        found = archives.places(file, "a.tar")
+        found = archives.spans(file, "a.tar")
         assert [(place.name, place.end - place.start) for place in found] == [("x/one.jpg", 3), ("two.jpg", 5)]
-        part = archives.Part(file, found[1])
+        part = archives.Stretch(file, found[1])
         assert [part.read(2), part.read(100), part.read(100)] == [b"de", b"fgh", b""]
     with pytest.raises(LayoutError, match="is no uncompressed tar"), (Path(__file__)).open("rb") as file:
-        archives.places(file, "b.tar")
+        archives.spans(file, "b.tar")

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from abx.data.sources import SpecError, printable
 
 MAX_SHARDS = 1_000_000
+MAX_DIGITS = 30
+"""Of a number in a range; a million names with longer ones would fill the memory."""
 
 
 def shards(scheme: str, pattern: str, suffix: str) -> list[str]:
@@ -72,12 +74,20 @@ def nearest(path: str) -> str:
 def expand_braces(pattern: str) -> list[str]:
     """`{a,b}` and `{00..12}` as a shell expands them, nested too; other braces stay as they are.
 
-    Raises: SpecError, if there are more than `MAX_SHARDS`.
+    Raises: SpecError, if there are more than `MAX_SHARDS`, a number has more than `MAX_DIGITS`, or braces are nested
+    hundreds deep.
     """
-    expanded = list(itertools.islice(_expand(pattern), MAX_SHARDS + 1))
+    try:
+        expanded = list(itertools.islice(_expand(pattern), MAX_SHARDS + 1))
+    except RecursionError as error:
+        raise SpecError(f"the braces of {_shortened(pattern)} are nested too deep; write them out") from error
     if len(expanded) > MAX_SHARDS:
-        raise SpecError(f"{printable(pattern)} is more than {MAX_SHARDS} files; shorten its ranges")
+        raise SpecError(f"{_shortened(pattern)} is more than {MAX_SHARDS} files; shorten its ranges")
     return expanded
+
+
+def _shortened(pattern: str) -> str:
+    return printable(pattern if len(pattern) <= 200 else f"{pattern[:197]}...")
 
 
 def _expand(pattern: str) -> Iterator[str]:
@@ -104,9 +114,11 @@ def _alternatives(pattern: str, start: int) -> tuple[Iterable[str] | None, int]:
     if depth:
         return None, 0
     if numbers := re.fullmatch(r"(\d+)\.\.(\d+)", pattern[start + 1 : at], re.ASCII):
+        if (digits := max(map(len, numbers.groups()))) > MAX_DIGITS:
+            raise SpecError(f"a number in {_shortened(pattern)} has {digits} digits, more than {MAX_DIGITS}; shorten it")
         low, high = int(numbers[1]), int(numbers[2])
         step = 1 if low <= high else -1
-        width = max(map(len, numbers.groups())) if any(re.match(r"0\d", n) for n in numbers.groups()) else 0
+        width = digits if any(re.match(r"0\d", n) for n in numbers.groups()) else 0
         return (f"{n:0{width}d}" for n in range(low, high + step, step)), at + 1
     if len(cuts) == 1:
         return None, 0

@@ -75,8 +75,8 @@ def build_indexes(spec: str, workers: int, say: Callable[[str], None]) -> list[s
 
     Raises: SpecError.
     """
-    schemes = [_split(part) for _, part in split_mixture(spec, scheme_names())]
-    remarks = [scheme.build(where, workers, say) for scheme, where in schemes if isinstance(scheme, Indexed)]
+    parts = [_split(part) for _, part in split_mixture(spec, scheme_names())]
+    remarks = [scheme.build(where, workers, say) for scheme, where in parts if isinstance(scheme, Indexed)]
     return [remark for remark in remarks if remark]
 
 
@@ -112,20 +112,37 @@ def _split(spec: str) -> tuple[Scheme, str]:
     name, colon, where = spec.strip().partition(":")
     if name in scheme_names():
         scheme = _scheme(name)
-        if where or not (colon or ":" in scheme.USAGE.split(",")[0]):
+        takes_paths = ":" in scheme.USAGE.split(",")[0]
+        if takes_paths and any(map(_remote, where.split("::"))):
+            raise SpecError(_elsewhere(said))
+        if where or not (colon or takes_paths):
             return scheme, where
         raise SpecError(f"{said!r} names nothing; data is {accepted()}")
-    if re.match(r"\w+://", spec):
-        raise SpecError(f"{said} is not on this machine: abx data prepare makes shards of it that are")
+    if _remote(spec):
+        raise SpecError(_elsewhere(said))
     path = os.path.expanduser(spec)
     if os.path.isdir(path):
         raise SpecError(f"{said!r} needs a scheme: write folder:{said}")
-    for other in scheme_names():
-        suffix = _scheme(other).SUFFIX
-        if suffix and spec.lower().endswith(suffix):
-            raise SpecError(f"{said!r} needs a scheme: write {other}:{said}")
+    fitting = [other for other in scheme_names() if _ends_for(other, spec)]
+    # What stands before a colon is meant as a scheme, unless it is part of a file's name.
+    meant = bool(re.fullmatch(r"\w[\w.+-]*", name)) and bool(colon) and not os.path.lexists(path)
+    if fitting and not meant:
+        raise SpecError(f"{said!r} needs a scheme: write {fitting[0]}:{said}")
     if os.path.isfile(path):
         raise SpecError(f"{said!r} needs a scheme: {accepted()}")
-    close = difflib.get_close_matches(name, scheme_names(), 1)
+    close = fitting or difflib.get_close_matches(name, scheme_names(), 1)
     hint = f"; did you mean {close[0] + colon + printable(where)!r}?" if close else ""
     raise SpecError(f"data is {accepted()}, not {said!r}{hint}")
+
+
+def _ends_for(scheme: str, spec: str) -> bool:
+    suffix = _scheme(scheme).SUFFIX
+    return bool(suffix) and spec.lower().endswith(suffix)
+
+
+def _remote(where: str) -> bool:
+    return re.match(r"\s*(?!file:)\w[\w.+-]*://", where) is not None
+
+
+def _elsewhere(said: str) -> str:
+    return f"{said} is not on this machine: abx data prepare makes shards of it that are"

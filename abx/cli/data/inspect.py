@@ -1,6 +1,7 @@
 """`abx data inspect`: what is in the data, what cannot be read and why, and how training will cut it."""
 
 import json
+import os
 import shlex
 import sys
 from concurrent.futures.process import BrokenProcessPool
@@ -14,12 +15,12 @@ from abx.analysis.inspect import choose, page
 from abx.analysis.survey import lines, reasons, warnings
 from abx.cli.errors import fail
 from abx.data.sources import Source, SpecError, printable
-from abx.data.specs import open_source
+from abx.data.specs import check_spec, open_source
 from abx.data.survey import Survey, survey
 from abx.data.views import RandomCrops
 
 SHOWN = 16
-"""Lines about rejected records on the terminal."""
+"""Lines about rejected records, and those used in part, on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Inspect:
     limit: int = 0
     """Look at no more than so many records, evenly spaced; 0 = all."""
     workers: int = 1
-    """Processes that read and decode."""
+    """Processes that read and decode; 0 = as many as there are cores."""
     samples: int = 12
     """Pictures on the page."""
     n: int = 4
@@ -47,18 +48,21 @@ class Inspect:
     """Of the choice of pictures and views on the page."""
     json: bool = False
     """Also print one JSON object, on the last line: {"images": n, "readable": n, "rejected": {"name": "reason", ...}}.
-    With --limit, images are those looked at."""
+    With --limit, images are those looked at. Rejected has also what could be used in part, as a folder without classes.
+    """
     page: bool = True
     """Write the page."""
 
     def __call__(self) -> None:
         """Exits with 1 when no record can be read, with 2 and one sentence when nothing can be looked at."""
         crops = RandomCrops(self.n, self.size, self.scale)
-        for problem in _problems(self, crops):
-            fail(problem)
+        if problems := _problems(self, crops):
+            fail("; ".join(problems))
         try:
             source = open_source(self.spec)
-            found = survey(source, self.limit, self.workers, _progress if sys.stderr.isatty() else None)
+            found = survey(
+                source, self.limit, self.workers or os.cpu_count() or 1, _progress if sys.stderr.isatty() else None
+            )
         except SpecError as wrong:
             fail(str(wrong))
         except BrokenProcessPool:
@@ -83,20 +87,21 @@ def in_words(spec: str, found: Survey) -> str:
     told: list[str] = []
     for reason, names in reasons(found):
         if len(names) == 1:
-            told.append(f"  rejected: {names[0]}: {printable(reason)}")
+            told.append(f"  rejected or used in part: {names[0]}: {printable(reason)}")
             continue
-        told.append(f"  {len(names):,} rejected: {printable(reason)}")
+        told.append(f"  {len(names):,} rejected or used in part: {printable(reason)}")
         told += [f"    {name}" for name in names[:10]]
         told += [f"    ... and {len(names) - 10:,} more"] if len(names) > 10 else []
     if len(told) > SHOWN:
-        told = [*told[:SHOWN], f"  ... {len(found.rejected):,} rejected in all: --json names every one"]
+        told = [*told[:SHOWN], f"  ... {len(found.rejected):,} in all: --json names every one"]
     return "\n".join([*said, *told, *(f"warning: {printable(warning)}" for warning in warnings(found))])
 
 
 def _problems(verb: Inspect, crops: RandomCrops) -> list[str]:
     """What is wrong with the flags, before anything is read."""
-    found = [problem.replace("crops.", "--", 1) for problem in crops.problems("crops")]
-    for name, value, least in (("limit", verb.limit, 0), ("workers", verb.workers, 1), ("samples", verb.samples, 0)):
+    found = [sentence] if (sentence := check_spec(verb.spec)) else []
+    found += [problem.replace("crops.", "--", 1) for problem in crops.problems("crops")]
+    for name, value, least in (("limit", verb.limit, 0), ("workers", verb.workers, 0), ("samples", verb.samples, 0)):
         if value < least:
             found.append(f"--{name} must be at least {least}, not {value}")
     if verb.page and (verb.out.is_dir() or not verb.out.parent.is_dir()):

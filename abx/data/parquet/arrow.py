@@ -3,9 +3,23 @@
 import os
 import stat
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from abx.data.sources import SpecError, printable
+
+
+class Stamp(NamedTuple):
+    """Which state of a file this is."""
+
+    size: int
+    time: int
+    """Of the last change, in nanoseconds."""
+
+
+def stamp_of(path: str) -> Stamp:
+    """Raises: OSError."""
+    status = os.stat(path)
+    return Stamp(status.st_size, status.st_mtime_ns)
 
 
 def pyarrow(module: str = "") -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from abx.data.parquet.arrow import open_parquet, reason
+from abx.data.parquet.arrow import Stamp, open_parquet, reason, stamp_of
 from abx.data.parquet.columns import Columns, Schema, choose, lacking, read_schema
 from abx.data.sources import SpecError, printable
 
@@ -16,6 +16,7 @@ BATCH = 1 << 16
 class Footer(NamedTuple):
     """Of a file, and of each of its row groups."""
 
+    stamp: Stamp
     rows: tuple[int, ...]
     sizes: tuple[int, ...]
     """Bytes, unpacked: nearly all of them are the pictures'."""
@@ -45,6 +46,7 @@ def read_footers(paths: Sequence[str], asked: Columns) -> Found:
     columns = Columns()
     for path in paths:
         try:
+            stamp = stamp_of(path)
             with open_parquet(path) as file:
                 schema = read_schema(file.schema_arrow)
                 if first is None:
@@ -52,7 +54,7 @@ def read_footers(paths: Sequence[str], asked: Columns) -> Found:
                 if missing := lacking(schema, columns, first[1]):
                     problems.append((printable(path), f"has not the same columns as {printable(first[0])}: {missing}"))
                     continue
-                footers[path] = _footer(file, columns)
+                footers[path] = _footer(file, columns, stamp)
         except SpecError:
             raise
         except Exception as error:  # a damaged footer may raise nearly anything inside pyarrow
@@ -69,7 +71,7 @@ def read_footers(paths: Sequence[str], asked: Columns) -> Found:
     return Found(footers, columns, leaves, first[1].class_names.get(columns.label, ()), tuple(problems))
 
 
-def _footer(file: Any, columns: Columns) -> Footer:
+def _footer(file: Any, columns: Columns, stamp: Stamp) -> Footer:
     """Raises: Exception.
 
     The description of a single column in a row group is not looked at: pyarrow ends the process where that is damaged.
@@ -83,4 +85,4 @@ def _footer(file: Any, columns: Columns) -> Footer:
         for batch in file.iter_batches(BATCH, columns=[columns.label], use_threads=False):
             labels = batch.column(0).drop_null().to_numpy(zero_copy_only=False)
             largest = max([largest, int(labels.max())] if len(labels) else [largest])
-    return Footer(rows, tuple(group.total_byte_size for group in groups), largest)
+    return Footer(stamp, rows, tuple(group.total_byte_size for group in groups), largest)

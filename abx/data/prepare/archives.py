@@ -18,7 +18,7 @@ _HEADERS = (
 )
 
 
-class Member(NamedTuple):
+class Entry(NamedTuple):
     name: str
     data: bytes
 
@@ -29,7 +29,7 @@ class Trouble(NamedTuple):
     reason: str
 
 
-class Place(NamedTuple):
+class Span(NamedTuple):
     """Where a member lies in an uncompressed tar."""
 
     name: str
@@ -68,7 +68,7 @@ class _Tar(tarfile.TarFile):
     end: tarfile.HeaderError | None = None
 
 
-def members(file: Readable, wanted: Callable[[str], int]) -> Iterator[Member | Trouble]:
+def entries(file: Readable, wanted: Callable[[str], int]) -> Iterator[Entry | Trouble]:
     """The regular files of a tar in their order, compressed (gzip, bzip2, xz) or not, and what is wrong with the rest.
 
     Args:
@@ -86,7 +86,7 @@ def members(file: Readable, wanted: Callable[[str], int]) -> Iterator[Member | T
                     yield Trouble(f"member {count + 1} refused, its path leads out of the archive")
                 elif limit := wanted(info.name):
                     part = tar.extractfile(info)
-                    yield Member(info.name, part.read() if part and info.size <= limit else b"")
+                    yield Entry(info.name, part.read() if part and info.size <= limit else b"")
                 count += 1
             if not isinstance(tar.end, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
                 yield Trouble(f"cut off or damaged after member {count}")
@@ -96,7 +96,7 @@ def members(file: Readable, wanted: Callable[[str], int]) -> Iterator[Member | T
         yield Trouble(f"cut off or damaged after member {count}" if count else f"no readable tar, {_words(error)}")
 
 
-def places(file: Any, said: str) -> list[Place]:
+def spans(file: Any, said: str) -> list[Span]:
     """Where the regular files of a tar lie, without reading them. Of one that is cut off, as far as it goes.
 
     Args:
@@ -109,7 +109,7 @@ def places(file: Any, said: str) -> list[Place]:
     try:
         with _Tar.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
             for info in _regular(tar):
-                found.append(Place(info.name, info.offset_data, info.offset_data + info.size))
+                found.append(Span(info.name, info.offset_data, info.offset_data + info.size))
     except OSError:
         raise
     except Exception as error:  # as above
@@ -129,10 +129,10 @@ def _words(error: Exception) -> str:
     return printable(" ".join(str(error).split())) or type(error).__name__
 
 
-class Part:
+class Stretch:
     """A `Readable`: a stretch of a file, to be read from start to end as a file of its own."""
 
-    def __init__(self, file: Any, place: Place) -> None:
+    def __init__(self, file: Any, place: Span) -> None:
         file.seek(place.start)
         self._file, self._left = file, place.end - place.start
 

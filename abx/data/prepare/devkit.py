@@ -5,9 +5,9 @@ import zlib
 from io import BytesIO
 from typing import NamedTuple
 
-from abx.data.prepare.archives import Member, members
+from abx.data.prepare.archives import Entry, entries
 from abx.data.prepare.base import LayoutError
-from abx.data.prepare.reading import Folder
+from abx.data.prepare.reading import AnyFolder
 
 MAX_META = 1 << 23
 """Bytes of the devkit's tables, packed and unpacked; they have far fewer."""
@@ -27,7 +27,7 @@ class Devkit(NamedTuple):
     """These numbers of the validation pictures, in the order of their own numbers."""
 
 
-def read_devkit(folder: Folder) -> Devkit:
+def read_devkit(folder: AnyFolder) -> Devkit:
     """From the archive in the folder, or unpacked there; empty if it is not there.
 
     Raises: LayoutError, if it cannot be read.
@@ -36,8 +36,8 @@ def read_devkit(folder: Folder) -> Devkit:
     for name in ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_devkit_t12.tar"):
         if folder.has(name):
             with folder.open(name) as file:
-                for part in members(file, lambda name: MAX_META * name.endswith((f"data/{_META}", f"data/{_TRUTH}"))):
-                    if isinstance(part, Member):
+                for part in entries(file, lambda name: MAX_META * name.endswith((f"data/{_META}", f"data/{_TRUTH}"))):
+                    if isinstance(part, Entry):
                         found[part.name.rpartition("/")[2]] = part.data
     for where in ("ILSVRC2012_devkit_t12/data/", "data/", ""):
         for name in (_META, _TRUTH):
@@ -51,7 +51,7 @@ def read_devkit(folder: Folder) -> Devkit:
         raise LayoutError(f"{folder.said()}: {_TRUTH} is no list of numbers: download the devkit again") from error
 
 
-def _synsets(data: bytes, folder: Folder) -> dict[int, Synset]:
+def _synsets(data: bytes, folder: AnyFolder) -> dict[int, Synset]:
     from scipy.io import loadmat  # slow to import, and rarely needed
 
     try:

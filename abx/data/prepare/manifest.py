@@ -19,7 +19,7 @@ Reasons = tuple[tuple[str, str], ...]
 """(name, reason), both printable on one line."""
 
 
-class Shard(NamedTuple):
+class ShardFile(NamedTuple):
     """A file of records."""
 
     file: str
@@ -42,7 +42,7 @@ class SplitManifest(NamedTuple):
     """Units that could not be read at all."""
     label: int
     """The highest class; -1 when there is none."""
-    shards: tuple[Shard, ...]
+    shards: tuple[ShardFile, ...]
 
     @property
     def complete(self) -> bool:
@@ -90,7 +90,7 @@ def splits_of(manifest: dict[str, Any]) -> dict[str, SplitManifest]:
             split["expected"],
             pairs(split["failed"]),
             split["label"],
-            tuple(Shard(**shard) for shard in split["shards"]),
+            tuple(ShardFile(**shard) for shard in split["shards"]),
         )
         for name, split in manifest["splits"].items()
     }

@@ -23,7 +23,7 @@ Row: TypeAlias = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Folder:
+class AnyFolder:
     """A folder, by its file system and its path there. Names below are relative to it, with `/`; "" is itself."""
 
     fs: AbstractFileSystem
@@ -36,9 +36,9 @@ class Folder:
         """For messages."""
         return printable(self.at(name))
 
-    def below(self, *names: str) -> "Folder":
+    def below(self, *names: str) -> "AnyFolder":
         """The first of these folders that there is, else this one: data sets are unpacked with and without it."""
-        return next((Folder(self.fs, self.at(name)) for name in names if self.fs.isdir(self.at(name))), self)
+        return next((AnyFolder(self.fs, self.at(name)) for name in names if self.fs.isdir(self.at(name))), self)
 
     def has(self, name: str) -> bool:
         return bool(self.fs.exists(self.at(name)))
@@ -156,7 +156,7 @@ class Folder:
             raise LayoutError(f"{self.said(name)} is no csv file: {error}") from error
 
 
-def open_folder(src: str) -> Folder:
+def open_folder(src: str) -> AnyFolder:
     """A path, or a URL that fsspec knows.
 
     Raises: LayoutError, if there is no such folder.
@@ -164,7 +164,7 @@ def open_folder(src: str) -> Folder:
     try:
         fs, path = url_to_fs(src)
         if fs.isdir(path):
-            return Folder(fs, path)
+            return AnyFolder(fs, path)
         what = "is not a folder" if fs.exists(path) else "does not exist"
     except (OSError, ValueError, ImportError) as error:
         raise LayoutError(f"{printable(src)} cannot be opened: {' '.join(str(error).split())}") from error
@@ -190,11 +190,11 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Files:
+class Pictures:
     """A `Unit` of pictures that are known one by one."""
 
     name: str
-    folder: Folder
+    folder: AnyFolder
     items: tuple[Item, ...]
 
     def __iter__(self) -> Iterator[tuple[str, Record]]:
@@ -204,11 +204,11 @@ class Files:
             yield item.key, item.record._replace(image=image)
 
 
-def in_units(split: str, folder: Folder, items: Sequence[Item]) -> list[Files]:
+def in_units(split: str, folder: AnyFolder, items: Sequence[Item]) -> list[Pictures]:
     """Units of up to `UNIT` pictures, in the order given. A key that comes again is left out."""
     named = {
         item.key if inside(item.key) else f"picture {i} refused, its path leads out": item
         for i, item in enumerate(items)
     }
     once = tuple(item._replace(key=key) for key, item in named.items())
-    return [Files(f"{split}/{at // UNIT:05d}", folder, once[at : at + UNIT]) for at in range(0, len(once), UNIT)]
+    return [Pictures(f"{split}/{at // UNIT:05d}", folder, once[at : at + UNIT]) for at in range(0, len(once), UNIT)]

@@ -12,7 +12,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from abx.data.images import BadImage
 from abx.data.prepare.base import LayoutError, Unit
-from abx.data.prepare.manifest import NAMED, Reasons, Shard, pairs, write_json
+from abx.data.prepare.manifest import NAMED, Reasons, ShardFile, pairs, write_json
 from abx.data.prepare.pictures import kept
 from abx.data.records import WRITER, pack
 from abx.data.sources import BadRecord, printable
@@ -41,7 +41,7 @@ class Job(NamedTuple):
     quality: int
 
 
-class Part(NamedTuple):
+class Done(NamedTuple):
     """What became of a unit."""
 
     unit: str
@@ -50,7 +50,7 @@ class Part(NamedTuple):
     """Of the first `NAMED`."""
     label: int
     """The highest class; -1 when there is none."""
-    shard: Shard
+    shard: ShardFile
 
 
 class Failed(NamedTuple):
@@ -60,7 +60,7 @@ class Failed(NamedTuple):
     reason: str
 
 
-def write_shard(job: Job, tick: Callable[[int], None]) -> Part | Failed:
+def write_shard(job: Job, tick: Callable[[int], None]) -> Done | Failed:
     """Write a unit's shard, unless it is there already and whole.
 
     Args:
@@ -81,12 +81,12 @@ def write_shard(job: Job, tick: Callable[[int], None]) -> Part | Failed:
         raise PrepareError(f"{printable(job.out)} cannot be written: {error.strerror or error}") from error
 
 
-def finished(job: Job) -> Part | None:
+def finished(job: Job) -> Done | None:
     """What became of a unit, if its shard is there, byte for byte as it was written."""
     path = Path(job.out, job.file)
     try:
         said = json.loads(_part_of(path).read_text())
-        part = Part(said["unit"], said["rejected"], pairs(said["reasons"]), int(said["label"]), Shard(**said["shard"]))
+        part = Done(said["unit"], said["rejected"], pairs(said["reasons"]), int(said["label"]), ShardFile(**said["shard"]))
         sound = path.stat().st_size == part.shard.bytes and _sha256(path) == part.shard.sha256
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -101,7 +101,7 @@ class _Unreadable(Exception):
     """The unit, not what is written."""
 
 
-def _write(job: Job, tick: Callable[[int], None]) -> Part:
+def _write(job: Job, tick: Callable[[int], None]) -> Done:
     path = Path(job.out, job.file)
     beside = path.parent / PARTS / f"{job.file}.tmp"
     given = rejected = written = 0
@@ -131,7 +131,7 @@ def _write(job: Job, tick: Callable[[int], None]) -> Part:
     records = int(ArrayRecordReader(os.fsencode(beside)).num_records())
     if not records == written == given - rejected:
         raise OSError(f"{job.file} holds {records} records, and {written} were written")
-    part = Part(job.unit.name, rejected, tuple(reasons), label, _shard(beside, job.file, records))
+    part = Done(job.unit.name, rejected, tuple(reasons), label, _shard(beside, job.file, records))
     # The shard comes last: without it the part says nothing, and a shard always has its part.
     write_json(_part_of(path), part._asdict() | {"shard": part.shard._asdict()})
     beside.replace(path)
@@ -157,8 +157,8 @@ def _storage() -> Iterator[None]:
         raise OSError(" ".join(str(error).partition(";")[0].split())) from error
 
 
-def _shard(path: Path, file: str, records: int) -> Shard:
-    return Shard(file, records, path.stat().st_size, _sha256(path))
+def _shard(path: Path, file: str, records: int) -> ShardFile:
+    return ShardFile(file, records, path.stat().st_size, _sha256(path))
 
 
 def _sha256(path: Path) -> str:

@@ -10,15 +10,15 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from abx.data.prepare.shard import Failed, Job, Part, PrepareError, Stopped, write_shard
+from abx.data.prepare.shard import Failed, Job, Done, PrepareError, Stopped, write_shard
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called now and then, with the numbers of pictures and of shards that are done."""
 
 
-def in_this_process(jobs: Sequence[Job], progress: Progress) -> list[Part | Failed]:
+def in_this_process(jobs: Sequence[Job], progress: Progress) -> list[Done | Failed]:
     """Raises: PrepareError."""
-    done: list[Part | Failed] = []
+    done: list[Done | Failed] = []
     pictures = 0
 
     def tick(count: int) -> None:
@@ -32,7 +32,7 @@ def in_this_process(jobs: Sequence[Job], progress: Progress) -> list[Part | Fail
     return done
 
 
-def in_others(jobs: Sequence[Job], workers: int, progress: Progress) -> list[Part | Failed]:
+def in_others(jobs: Sequence[Job], workers: int, progress: Progress) -> list[Done | Failed]:
     """What became of each job, in their order. Whatever ends this ends the workers; shards that are whole stay.
 
     Raises: PrepareError.
@@ -41,7 +41,7 @@ def in_others(jobs: Sequence[Job], workers: int, progress: Progress) -> list[Par
     context = multiprocessing.get_context("spawn")
     # Read and set here without a lock: a worker that dies may hold it for ever.
     stop, pictures = context.RawValue("b", 0), context.Value("q", 0)
-    futures: list[Future[Part | Failed]] = []
+    futures: list[Future[Done | Failed]] = []
     with ProcessPoolExecutor(max(1, min(workers, len(jobs))), context, _serve, (stop, pictures)) as pool:
         try:
             with _uninterrupted():
@@ -100,5 +100,5 @@ def _serve(stop: Any, pictures: Any) -> None:
     _tick = tick
 
 
-def _work(job: Job) -> Part | Failed:
+def _work(job: Job) -> Done | Failed:
     return write_shard(job, _tick)

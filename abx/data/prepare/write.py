@@ -8,7 +8,7 @@ from pathlib import Path
 from abx.data.prepare.base import Published, Split
 from abx.data.prepare.folder import agreed, forget, locked
 from abx.data.prepare.manifest import MANIFEST, NAMED, VERSION, Manifest, SplitManifest, to_json, write_json
-from abx.data.prepare.shard import SUFFIX, Failed, Job, Part, PrepareError
+from abx.data.prepare.shard import SUFFIX, Failed, Job, Done, PrepareError
 from abx.data.prepare.work import Progress, in_others, in_this_process
 from abx.data.sources import printable
 
@@ -95,8 +95,8 @@ def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _summary(split: Split, done: Sequence[Part | Failed]) -> SplitManifest:
-    parts = [each for each in done if isinstance(each, Part)]
+def _summary(split: Split, done: Sequence[Done | Failed]) -> SplitManifest:
+    parts = [each for each in done if isinstance(each, Done)]
     return SplitManifest(
         pictures=sum(part.shard.records for part in parts),
         rejected=sum(part.rejected for part in parts),

@@ -45,7 +45,8 @@ class Folder(Files):
     - Symbolic links are followed. A folder is read once, however many links lead to it; its real place comes first.
     - Left out and listed in `problems`: broken links, what is no regular file (pipes, folders named x.jpg), folders
       that may not be read or are links to one already read.
-    - If every picture lies exactly one folder down, in two folders or more, the folder is its class.
+    - If every picture lies exactly one folder down, in two folders or more, the folder is its class. If only most of
+      them do, there are no classes, and `problems` has the folder itself with the reason.
     """
 
     vocabulary = Vocabulary()
@@ -60,10 +61,15 @@ class Folder(Files):
         names = sorted({parts[0] for parts in parents if len(parts) == 2})
         self.classes: tuple[str, ...] = ()
         self._labels = None
-        if len(names) >= 2 and all(len(parts) == 2 for parts in parents):
+        elsewhere = [name for name, parts in zip(found, parents, strict=True) if len(parts) != 2]
+        if len(names) >= 2 and not elsewhere:
             index = {name: i for i, name in enumerate(names)}
             self.classes = tuple(printable(os.fsdecode(name)) for name in names)
             self._labels = np.array([index[parts[0]] for parts in parents], np.int32)
+        elif len(names) >= 2 and 2 * len(elsewhere) < len(found):
+            stray = printable(os.fsdecode(elsewhere[0]))
+            reason = f"{len(elsewhere):,} of {len(found):,} pictures do not lie exactly one folder down, e.g. {stray}"
+            problems.append((b"", f"folders are no classes: {reason}"))
         self.problems = tuple((self._printable(name), reason) for name, reason in sorted(problems))
 
     def __len__(self) -> int:
@@ -80,7 +86,7 @@ class Folder(Files):
         return self._printable(self._names[i])
 
     def _printable(self, name: bytes) -> str:
-        return printable(os.path.join(self.root, os.fsdecode(name)))
+        return printable(os.path.join(self.root, os.fsdecode(name)) if name else self.root)
 
 
 def _read(path: bytes) -> bytes:

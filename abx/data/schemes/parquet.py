@@ -11,7 +11,7 @@ from abx.data.images import MAX_BYTES
 from abx.data.parquet.arrow import pyarrow
 from abx.data.parquet.columns import Columns
 from abx.data.parquet.footers import Footer, read_footers
-from abx.data.parquet.groups import MAX_GROUP, Groups
+from abx.data.parquet.groups import MAX_GROUP, Group, read_group
 from abx.data.patterns import shards
 from abx.data.sources import BadRecord, Files, SpecError, printable
 from abx.data.webdataset.annotations import MAX_CLASSES, MAX_TEXT
@@ -63,7 +63,7 @@ class Parquet(Files):
 
     The unit of reading is the row group, 100 to 1000 rows: a record read at random costs the reading of all pictures
     of its row group (10 MB take 4 ms, 100 MB 35 ms), unless it is among the last ones, of which 256 MiB are kept per
-    process (`Groups`). Passes in order are cheap. Shuffled training wants `abx data prepare` first; files with row
+    process (`read_group`). Passes in order are cheap. Shuffled training wants `abx data prepare` first; files with row
     groups above `LARGE_GROUP` are listed in `problems` with that advice.
 
     Left out and listed in `problems`: files that are no parquet, cannot be read or lack one of the columns, and row
@@ -81,6 +81,7 @@ class Parquet(Files):
         pyarrow()
         found = read_footers([os.path.abspath(path) for path in paths], asked)
         self._paths, self._columns, self._leaves = list(found.footers), found.columns, found.leaves
+        self._stamps = [footer.stamp for footer in found.footers.values()]
         last = max((each.largest for each in found.footers.values() if each.largest < MAX_CLASSES), default=-1)
         self.classes = found.class_names or tuple(map(str, range(last + 1)))
         doubts = [(printable(path), why) for path, each in found.footers.items() for why in self._doubts(each)]
@@ -92,7 +93,6 @@ class Parquet(Files):
             groups.extend((file, k, firsts[k], footer.rows[k]) for k, size in sizes if size <= MAX_GROUP)
         self._groups = np.array(groups, np.int64).reshape(-1, 4)
         self._starts = np.cumsum([0, *self._groups[:, 3]], dtype=np.int64)
-        self._tables = Groups(self._leaves)
 
     def _doubts(self, footer: Footer) -> Iterator[str]:
         size, refused = max(footer.sizes, default=0), sum(size > MAX_GROUP for size in footer.sizes)
@@ -111,32 +111,26 @@ class Parquet(Files):
         return int(self._starts[-1])
 
     def stored(self, i: int) -> Record:
-        path, group, row, _ = self._find(i)
-        table = self._tables.read(path, group)
+        file, group, row, _ = self._find(i)
+        table = read_group(Group(self._paths[file], self._stamps[file], group, self._leaves))
         if row >= table.num_rows:
-            raise BadRecord("the file has changed since it was opened")
+            raise BadRecord("its row group has fewer rows than the file states")
         image, caption, label = (table.column(name)[row] if name else None for name in self._columns)
         number = -1 if label is None or not label.is_valid else label.as_py()
         return Record(_picture(image), number if 0 <= number < len(self.classes) else -1, _captions(caption))
 
     def name(self, i: int) -> str:
-        path, _, _, row = self._find(i)
-        return printable(f"{path}:{row}")
+        file, _, _, row = self._find(i)
+        return printable(f"{self._paths[file]}:{row}")
 
-    def _find(self, i: int) -> tuple[str, int, int, int]:
-        """File, row group, row in it, and row in the file. Raises: IndexError."""
+    def _find(self, i: int) -> tuple[int, int, int, int]:
+        """Number of the file, row group, row in it, and row in the file. Raises: IndexError."""
         if not 0 <= i < len(self):
             raise IndexError(f"record {i} of {len(self)}")
         at = int(np.searchsorted(self._starts, i, "right")) - 1
         file, group, first, _ = self._groups[at].tolist()
         row = i - int(self._starts[at])
-        return self._paths[file], group, row, first + row
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tables": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _tables=Groups(state["_leaves"]))
+        return file, group, row, first + row
 
 
 def _picture(scalar: Any) -> bytes:

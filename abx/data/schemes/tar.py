@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -10,8 +9,8 @@ from abx.data.images import MAX_BYTES
 from abx.data.patterns import shards
 from abx.data.sources import BadRecord, Files, printable
 from abx.data.webdataset import build as building
-from abx.data.webdataset import files
 from abx.data.webdataset.annotations import Annotations, BadAnnotations, captions, parse
+from abx.data.webdataset.files import Changed, open_file
 from abx.data.webdataset.index import indexed
 from abx.data.webdataset.names import names
 from abx.data.webdataset.shard import Said
@@ -58,7 +57,8 @@ class Tar(Files):
     `classes.txt` if no sample has a class. Verbs and nouns that are words get the number of that name in their table;
     without one, their place among the sorted words of these shards, so that training and test need a table to agree.
 
-    Each shard is indexed once (`webdataset.index`). In memory a sample costs 44 bytes and its key.
+    Each shard is indexed once (`webdataset.index`); when it has changed since, its samples are bad. In memory a sample
+    costs 44 bytes and its key.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -67,9 +67,9 @@ class Tar(Files):
         Raises: SpecError, if a shard is compressed or two folders name the classes differently.
         """
         self._paths = [os.path.abspath(path) for path in paths]
-        self._shards = [indexed(path) for path in self._paths]
+        indexes = [indexed(path) for path in self._paths]
+        self._shards, self._stamps = [shard for shard, _ in indexes], [stamp for _, stamp in indexes]
         self._starts = np.cumsum([0, *(len(shard.rows) for shard in self._shards)], dtype=np.int64)
-        self._files = files.Files()
         last = max((int(shard.rows["label"].max(initial=-1)) for shard in self._shards), default=-1)
         folders = list(dict.fromkeys(map(os.path.dirname, self._paths)))
         self.classes = names(folders, "classes.txt", last)
@@ -86,10 +86,13 @@ class Tar(Files):
         if image_size > MAX_BYTES:
             raise BadRecord(f"{image_size} bytes, more than any picture we read has")
         try:
-            file = self._files.open(self._paths[shard])
+            file = open_file(self._paths[shard], self._stamps[shard])
             image = file.read(image_at, image_size)
-            texts = captions(file.read(text_at, text_size))
-            said = parse(file.read(json_at, json_size)) if json_size else Annotations()
+            text, json = file.read(text_at, text_size), file.read(json_at, json_size)
+            file.check(self._stamps[shard])  # the last, so that all that was read is of one state
+            texts, said = captions(text), parse(json) if json_size else Annotations()
+        except Changed as changed:
+            raise BadRecord("the shard has changed since it was indexed") from changed
         except OSError as error:
             raise BadRecord(f"the shard can no longer be read: {error.strerror or error}") from error
         except BadAnnotations as bad:
@@ -118,12 +121,6 @@ class Tar(Files):
             ):
                 if missing := sorted(set(words) - set(known)):
                     yield printable(path), printable(f"{file} lacks {len(missing)} of its words: {missing[0]!r}, ...")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _files=files.Files())
 
 
 def _vocabulary(said: Sequence[Said], folders: Sequence[str], named_by_class: bool) -> Vocabulary:

@@ -1,6 +1,7 @@
-"""What is known of a picture: captions from a `.txt`, the rest from a `.json`."""
+"""What is known of a picture: captions from a `.txt`, the class from a `.cls`, the rest from a `.json`."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ MAX_TEXT = 1 << 20
 MAX_JSON = 1 << 24
 """Longer annotations are cut off, and so left out."""
 MAX_CLASSES = 1_000_000
+MAX_CLASS = 64
+"""Bytes of a `.cls` that are read."""
 MAX_WORD = 100
 """Characters of a verb or a noun; what is longer is none."""
 
@@ -43,6 +46,14 @@ class Annotations(NamedTuple):
         """Whether anything is said, captions counting only where there are none beside the picture (`captions`)."""
         numbers = self.count >= 0 or self.distance == self.distance or self.verb != -1 or self.noun != -1
         return numbers or self.objects is not None or (bool(self.captions) and not captions)
+
+
+def class_of(text: bytes) -> int | None:
+    """What a `.cls` says: a decimal number, -1 for none. None, if it is no number from there to `MAX_CLASSES` - 1."""
+    word = text.strip()
+    if re.fullmatch(rb"\d{1,9}", word) and int(word) < MAX_CLASSES:
+        return int(word)
+    return -1 if word == b"-1" else None
 
 
 def captions(text: bytes) -> tuple[str, ...]:

@@ -42,12 +42,12 @@ def build(paths: Sequence[str], workers: int, progress: Callable[[Built], None])
 
 def _build(path: str) -> Built:
     try:
-        shard, made, saved = kept(path), False, True
-        if shard is None:
-            (shard, saved), made = make(path), True
+        index, made, saved = kept(path), False, True
+        if index is None:
+            (index, saved), made = make(path), True
     except OSError:
         return Built(shards=1, unreadable=1, problems=1)
-    return Built(1, int(made), int(not saved), 0, len(shard.rows), len(shard.problems))
+    return Built(1, int(made), int(not saved), 0, len(index.shard.rows), len(index.shard.problems))
 
 
 def _sum(each: Iterable[Built], progress: Callable[[Built], None]) -> Built:

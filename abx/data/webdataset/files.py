@@ -1,13 +1,32 @@
-"""Files that many threads read at any place, some of them kept open."""
+"""Files that many threads read at any place, some of them kept open, and known again when they have changed."""
 
 import os
 import stat
 import threading
 import weakref
+import zlib
 from collections import OrderedDict
+from typing import NamedTuple
 
 OPEN_FILES = 64
-"""Files kept open per process, far below the usual limit of 1024."""
+"""Files kept open per process, however many sources there are, far below the usual limit of 1024."""
+
+_HEAD, _TAIL = 4096, 16384
+"""Bytes of `Stamp.ends`. A tar is filled up with zeros to 10 KiB, so the last bytes alone would say nothing."""
+
+
+class Changed(Exception):
+    """The file is no longer the one that it was."""
+
+
+class Stamp(NamedTuple):
+    """Which file this is. Its size and time do not tell alone: sizes of tars are round, and times may be set."""
+
+    size: int = 0
+    time: int = 0
+    """Of the last change, in nanoseconds."""
+    ends: int = 0
+    """Checksum of the first and the last bytes."""
 
 
 class File:
@@ -34,22 +53,38 @@ class File:
             at, size = at + len(part), size - len(part)
         return b"".join(parts)
 
+    def stamp(self) -> Stamp:
+        """As the file is now. Raises: OSError."""
+        status = os.fstat(self.fd)
+        ends = os.pread(self.fd, _HEAD, 0) + os.pread(self.fd, _TAIL, max(0, status.st_size - _TAIL))
+        return Stamp(status.st_size, status.st_mtime_ns, zlib.crc32(ends))
 
-class Files:
-    """The files last read, open. What is thrown out stays open for the threads that are reading it."""
+    def check(self, stamp: Stamp) -> None:
+        """Takes a microsecond: `ends` were compared when the file was opened. Raises: Changed; OSError."""
+        status = os.fstat(self.fd)
+        if (status.st_size, status.st_mtime_ns) != stamp[:2]:
+            raise Changed
 
-    def __init__(self) -> None:
-        self._open: OrderedDict[str, File] = OrderedDict()
-        self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return len(self._open)
+_open: OrderedDict[tuple[str, Stamp], File] = OrderedDict()
+"""The files last read. What is thrown out stays open for the threads that are reading it."""
+_lock = threading.Lock()
 
-    def open(self, path: str) -> File:
-        """Raises: OSError."""
-        with self._lock:
-            file = self._open.pop(path, None) or File(path)
-            self._open[path] = file
-            if len(self._open) > OPEN_FILES:
-                self._open.popitem(last=False)
+
+def open_file(path: str, stamp: Stamp) -> File:
+    """The file of this stamp, for many threads. Whoever has read calls `File.check`: it may be written to meanwhile.
+
+    Raises: Changed, if there is another now; OSError.
+    """
+    with _lock:
+        if file := _open.get((path, stamp)):
+            _open.move_to_end((path, stamp))
             return file
+    file = File(path)  # other threads need not wait for the disk
+    if file.stamp() != stamp:
+        raise Changed
+    with _lock:
+        file = _open.setdefault((path, stamp), file)
+        while len(_open) > OPEN_FILES:
+            _open.popitem(last=False)
+    return file

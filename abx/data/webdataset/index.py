@@ -1,7 +1,7 @@
 """Indexes of shards, made once and kept beside them: `.NAME.abx-index`.
 
 Where nothing can be written beside a shard, they are kept in $ABX_CACHE, else $XDG_CACHE_HOME/abx, else ~/.cache/abx,
-under a hash of the shard's path. An index holds for one size and one time of change of its shard. Its layout:
+under a hash of the shard's path. An index holds for one `Stamp` of its shard. Its layout:
 
 - `abx-index`, then two uint32 (little-endian): the checksum of what follows it, the length of the header
 - the header, JSON
@@ -15,21 +15,29 @@ import secrets
 import struct
 import zlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from abx.data.webdataset.annotations import MAX_CLASSES
-from abx.data.webdataset.files import File
+from abx.data.webdataset.files import File, Stamp
 from abx.data.webdataset.shard import ROW, Said, Shard, read_shard, without_samples
 
-VERSION = 1
+VERSION = 2
 """Of what an index says: another makes all indexes anew."""
 
 _MAGIC = b"abx-index"
 _FRONT = struct.Struct("<9sII")
 
 
-def indexed(path: str) -> Shard:
+class Index(NamedTuple):
+    """What a shard holds, and of which state of it that is said."""
+
+    shard: Shard
+    stamp: Stamp
+
+
+def indexed(path: str) -> Index:
     """The index of a shard: the one that is kept, if it is sound and the shard has not changed since; else a new one.
 
     A shard that cannot be read has no samples and one problem.
@@ -39,27 +47,27 @@ def indexed(path: str) -> Shard:
     try:
         return kept(path) or make(path)[0]
     except OSError as error:
-        return without_samples(f"cannot be read: {error.strerror or error}")
+        return Index(without_samples(f"cannot be read: {error.strerror or error}"), Stamp())
 
 
-def kept(path: str) -> Shard | None:
+def kept(path: str) -> Index | None:
     """The index that is kept of a shard as it is now, if there is one. Raises: OSError, if there is no such shard."""
-    status = os.stat(path)
+    stamp = File(path).stamp()
     for place in _places(path):
-        if shard := _load(place, status):
-            return shard
+        if shard := _load(place, stamp):
+            return Index(shard, stamp)
     return None
 
 
-def make(path: str) -> tuple[Shard, bool]:
+def make(path: str) -> tuple[Index, bool]:
     """Index a shard, and whether the index could be kept. Raises: OSError; SpecError, if the shard is compressed."""
     file = File(path)
-    shard = read_shard(path, file)
-    now = os.fstat(file.fd)
-    if (now.st_size, now.st_mtime_ns) != (file.status.st_size, file.status.st_mtime_ns):
-        return shard, False  # somebody is writing to it
-    data = _pack(shard, file.status)
-    return shard, any(_save(place, data) for place in _places(path))
+    stamp = file.stamp()
+    index = Index(read_shard(path, file), stamp)
+    if file.stamp() != stamp:
+        return index, False  # somebody is writing to it
+    data = _pack(index)
+    return index, any(_save(place, data) for place in _places(path))
 
 
 def _places(path: str) -> Sequence[str]:
@@ -87,11 +95,12 @@ def _save(place: str, data: bytes) -> bool:
     return True
 
 
-def _pack(shard: Shard, status: os.stat_result) -> bytes:
+def _pack(index: Index) -> bytes:
+    shard = index.shard
     header = json.dumps(
         {
             "version": VERSION,
-            "shard": [status.st_size, status.st_mtime_ns],
+            "shard": index.stamp,
             "samples": len(shard.rows),
             "problems": shard.problems,
             "said": shard.said,
@@ -102,30 +111,31 @@ def _pack(shard: Shard, status: os.stat_result) -> bytes:
     return _MAGIC + struct.pack("<I", zlib.crc32(length + rest)) + length + rest
 
 
-def _load(place: str, status: os.stat_result) -> Shard | None:
+def _load(place: str, stamp: Stamp) -> Shard | None:
     """None for what is no sound index of the shard: missing, damaged, of another version, or saying nonsense."""
     try:
         file = File(place)
         # A sample takes a thousand bytes of its shard and a tenth of that in the index.
-        if file.status.st_size > 16 * status.st_size + 4096:
+        if file.status.st_size > 16 * stamp.size + 4096:
             return None
         data = file.read(0, file.status.st_size)
         magic, checksum, length = _FRONT.unpack_from(data)
         if magic != _MAGIC or checksum != zlib.crc32(data[len(_MAGIC) + 4 :]):
             return None
         header = json.loads(data[_FRONT.size : _FRONT.size + length])
-        if header["version"] != VERSION or header["shard"] != [status.st_size, status.st_mtime_ns]:
+        if header["version"] != VERSION or header["shard"] != [*stamp]:
             return None
         at, count = _FRONT.size + length, header["samples"]
-        rows = np.frombuffer(data, ROW, count, at)
-        ends = np.frombuffer(data, "<u4", count, at + rows.nbytes)
+        # Copies, else the rows would keep all of `data`, and so the keys twice.
+        rows = np.frombuffer(data, ROW, count, at).copy()
+        ends = np.frombuffer(data, "<u4", count, at + rows.nbytes).copy()
         keys = data[at + rows.nbytes + ends.nbytes :]
         problems = tuple((str(name), str(reason)) for name, reason in header["problems"])
         shard = Shard(rows, ends, keys, problems, _said(*header["said"]))
     # An index comes from anywhere, and what is wrong with it does not matter.
     except (OSError, ValueError, TypeError, KeyError, struct.error, RecursionError, OverflowError):
         return None
-    return shard if _sound(shard, status.st_size) else None
+    return shard if _sound(shard, stamp.size) else None
 
 
 def _said(objects: int, verbs: int, nouns: int, verb_words: list[str], noun_words: list[str]) -> Said:

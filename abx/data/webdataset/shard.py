@@ -1,18 +1,17 @@
 """One shard: which samples are in it, where their parts lie, and what is wrong with the rest."""
 
-import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from abx.data.sources import SpecError, printable
 from abx.data.webdataset import annotations
-from abx.data.webdataset.annotations import Annotations, BadAnnotations
+from abx.data.webdataset.annotations import MAX_CLASS, Annotations, BadAnnotations, captions, class_of
 from abx.data.webdataset.files import File
 from abx.data.webdataset.headers import Damaged, members
+from abx.data.webdataset.samples import Sample, leads_out, samples, split
 
-IMAGES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm"})
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 MAX_PART = 2**32 - 1
@@ -65,25 +64,15 @@ class Place(NamedTuple):
         return Place(self.at, min(self.size, limit))
 
 
-class _Problem(NamedTuple):
-    name: str
-    reason: str
-
-
-class _Part(NamedTuple):
-    key: str
-    extension: str
-    """In lower case."""
-    place: Place
-
-
-class _Sample(NamedTuple):
-    key: str
+class _Found(NamedTuple):
     label: int
     image: Place
     text: Place
     json: Place
     annotations: Annotations
+
+
+Problems = list[tuple[str, str]]
 
 
 def read_shard(path: str, file: File) -> Shard:
@@ -95,14 +84,14 @@ def read_shard(path: str, file: File) -> Shard:
     for magic, name in _COMPRESSED.items():
         if start.startswith(magic):
             raise SpecError(f"{printable(path)} is compressed ({name}): unpack it, it is read at random places")
-    rows, keys, problems = list[tuple[int, ...]](), list[bytes](), list[tuple[str, str]]()
+    rows, keys, problems = list[tuple[int, ...]](), list[bytes](), Problems()
     objects, verbs, nouns = {-1}, set[int | str](), set[int | str]()
-    for found in _samples(file):
-        if isinstance(found, _Problem):
-            problems.append((found.name, found.reason))
+    for sample in samples(_places(file, problems)):
+        found = _found(file, sample, problems)
+        if found is None:
             continue
         rows.append((found.label, *found.image, *found.text, *found.json))
-        keys.append(found.key.encode("utf-8", "surrogateescape"))
+        keys.append(sample.key.encode("utf-8", "surrogateescape"))
         verbs.add(found.annotations.verb)
         nouns.add(found.annotations.noun)
         if found.annotations.objects is not None:
@@ -120,58 +109,38 @@ def _words(said: set[int | str]) -> tuple[str, ...]:
     return tuple(sorted(each for each in said if isinstance(each, str)))
 
 
-def _samples(file: File) -> Iterator[_Sample | _Problem]:
-    key, parts = "", dict[str, Place]()
-    for part in _parts(file):
-        if isinstance(part, _Problem):
-            yield part
-            continue
-        if part.key != key or part.extension in parts:
-            yield from _sample(file, key, parts)
-            key, parts = part.key, {}
-        parts[part.extension] = part.place
-    yield from _sample(file, key, parts)
-
-
-def _parts(file: File) -> Iterator[_Part | _Problem]:
-    """Every member that may belong to a sample."""
+def _places(file: File, problems: Problems) -> Iterator[tuple[str, Place]]:
+    """The members, by name."""
     length = file.status.st_size
     try:
         for name, at, size in members(file):
-            *folders, base = name.split("/")
-            if name.startswith("/") or ".." in folders or base == "..":
-                yield _Problem(name, "refused: the path leads out of the shard")
-                continue
-            stem, dot, extension = base.partition(".")
-            if not stem or not dot:
-                continue
-            if at + size > length:
-                yield _Problem(name, "cut off: the shard ends inside it")
+            if leads_out(name):
+                problems.append((name, "refused: the path leads out of the shard"))
+            elif at + size <= length:
+                yield name, Place(at, size)
+            elif split(name):
+                problems.append((name, "cut off: the shard ends inside it"))
                 return
-            key = "/".join([*(folder for folder in folders if folder not in ("", ".")), stem])
-            yield _Part(key, extension.lower(), Place(at, size))
     except Damaged as damage:
-        yield _Problem("", str(damage))
+        problems.append(("", str(damage)))
 
 
-def _sample(file: File, key: str, parts: dict[str, Place]) -> Iterator[_Sample | _Problem]:
-    if not parts:
-        return
-    image, json = _part(parts, IMAGES), _part(parts, {"json"}).cut(annotations.MAX_JSON)
-    text, cls = _part(parts, {"txt"}).cut(annotations.MAX_TEXT), _part(parts, {"cls"})
+def _found(file: File, sample: Sample[Place], problems: Problems) -> _Found | None:
+    """None without a picture."""
+    key, nowhere = sample.key, Place()
+    image, cls = sample.parts.get("image", nowhere), sample.parts.get("cls", nowhere)
+    text = sample.parts.get("txt", nowhere).cut(annotations.MAX_TEXT)
+    json = sample.parts.get("json", nowhere).cut(annotations.MAX_JSON)
+    # No part lies at byte 0.
     if not image.at:
-        yield _Problem(key, f"no picture among its parts ({', '.join(parts)})")
-        return
+        problems.append((key, f"no picture among its parts ({', '.join(sample.extensions)})"))
+        return None
     if image.size > MAX_PART:
-        yield _Problem(key, f"{image.size} bytes, more than any picture we read has")
-        return
-    label = -1
-    if cls.at:
-        word = file.read(cls.at, min(cls.size, 64)).strip()
-        if re.fullmatch(rb"\d{1,9}", word) and int(word) < annotations.MAX_CLASSES:
-            label = int(word)
-        elif word != b"-1":
-            yield _Problem(key, f"its class is no number from 0 to {annotations.MAX_CLASSES - 1}: {word[:20]!r}")
+        problems.append((key, f"{image.size} bytes, more than any picture we read has"))
+        return None
+    label: int | None = -1
+    if cls.at and (label := class_of(word := file.read(*cls.cut(MAX_CLASS)))) is None:
+        problems.append((key, f"its class is no number from 0 to {annotations.MAX_CLASSES - 1}: {word.strip()[:20]!r}"))
     said = Annotations()
     if json.at:
         try:
@@ -179,13 +148,7 @@ def _sample(file: File, key: str, parts: dict[str, Place]) -> Iterator[_Sample |
         except BadAnnotations as bad:
             said = Annotations(problem=str(bad))
         if said.problem:
-            yield _Problem(key, said.problem)
+            problems.append((key, said.problem))
     # Metadata that says nothing more need not be read again with every picture.
-    yield _Sample(key, label, image, text, json if said.worth_reading(text.size > 0) else Place(), said)
-
-
-def _part(parts: dict[str, Place], extensions: Set[str]) -> Place:
-    """The first part that is named so, else the first whose name ends so; no part lies at byte 0."""
-    named = [place for extension, place in parts.items() if extension in extensions]
-    ending = [place for extension, place in parts.items() if extension.rpartition(".")[2] in extensions]
-    return next(iter(named + ending), Place())
+    worth = said.worth_reading(text.size > 0 and (not said.captions or bool(captions(file.read(*text)))))
+    return _Found(-1 if label is None else label, image, text, json if worth else nowhere, said)

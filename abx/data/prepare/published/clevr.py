@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from abx.data.prepare.base import LayoutError, Published, Split
-from abx.data.prepare.reading import Folder, Item, in_units, open_folder
+from abx.data.prepare.reading import AnyFolder, Item, in_units, open_folder
 from abx.data.sources import printable
 from abx.types import Record
 
@@ -41,7 +41,7 @@ def find(src: str) -> Published:
     return Published(tuple(splits), licence=LICENCE)
 
 
-def _scenes(folder: Folder, split: str, table: str) -> list[Item]:
+def _scenes(folder: AnyFolder, split: str, table: str) -> list[Item]:
     said = folder.json(table, _KEYS)
     try:
         return [_item(split, scene) for scene in sorted(said["scenes"], key=_file)]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from abx.data.images import MAX_BYTES
-from abx.data.prepare.archives import Member, members
+from abx.data.prepare.archives import Entry, entries
 from abx.data.prepare.base import LayoutError, Published, Split
-from abx.data.prepare.reading import NONE, Folder, Row, inside, open_folder
+from abx.data.prepare.reading import NONE, AnyFolder, Row, inside, open_folder
 from abx.data.sources import printable
 from abx.types import Record, Vocabulary
 
@@ -70,7 +70,7 @@ def find(src: str) -> Published:
 NOUNS = "EPIC_100_noun_classes.csv"
 
 
-def classes(folder: Folder, *names: str) -> tuple[str, ...]:
+def classes(folder: AnyFolder, *names: str) -> tuple[str, ...]:
     """The key of every class, by its number; from the first of these tables that there is.
 
     Raises: LayoutError.
@@ -92,7 +92,7 @@ class Frame(NamedTuple):
     noun: int
 
 
-def _segments(folder: Folder, table: str, count: int, names: Vocabulary) -> Iterator[tuple[str, str, Frame]]:
+def _segments(folder: AnyFolder, table: str, count: int, names: Vocabulary) -> Iterator[tuple[str, str, Frame]]:
     """Participant, film and frame: `count` for every row."""
     for line, row in folder.table(table, [*_COLUMNS, "noun_class"]):
         said = f"{folder.said(table)}, line {line}"
@@ -119,7 +119,7 @@ class Film:
     """The frames that are wanted of a film, by their numbers; from a folder or a tar."""
 
     name: str
-    folder: Folder
+    folder: AnyFolder
     where: str
     frames: tuple[Frame, ...]
 
@@ -132,8 +132,8 @@ class Film:
         for frame in self.frames:
             left.setdefault(_file(frame.number), []).append(frame)
         with self.folder.open(self.where) as file:
-            for found in members(file, lambda name: MAX_BYTES * (name.rpartition("/")[2] in left)):
-                if isinstance(found, Member):
+            for found in entries(file, lambda name: MAX_BYTES * (name.rpartition("/")[2] in left)):
+                if isinstance(found, Entry):
                     for frame in left.pop(found.name.rpartition("/")[2], ()):
                         yield _record(frame, found.data)
                 else:

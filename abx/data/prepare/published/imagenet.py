@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from abx.data.images import MAX_BYTES
-from abx.data.prepare.archives import Member, Part, Place, members, places
+from abx.data.prepare.archives import Entry, Stretch, Span, entries, spans
 from abx.data.prepare.base import LayoutError, Published, Split, Unit
 from abx.data.prepare.devkit import Devkit, read_devkit
-from abx.data.prepare.reading import NONE, Folder, Item, in_units, open_folder
+from abx.data.prepare.reading import NONE, AnyFolder, Item, in_units, open_folder
 from abx.data.sources import printable
 from abx.types import Record
 
@@ -65,12 +65,12 @@ def find(src: str) -> Published:
 class _Pack(NamedTuple):
     """The pictures of a class: a folder, a tar, or a tar in a tar."""
 
-    folder: Folder
+    folder: AnyFolder
     name: str
-    place: Place | None = None
+    place: Span | None = None
 
 
-def _train(pictures: Folder, folder: Folder) -> dict[str, _Pack]:
+def _train(pictures: AnyFolder, folder: AnyFolder) -> dict[str, _Pack]:
     """By WordNet number, sorted; empty if there are none."""
     found = {name: _Pack(pictures, f"train/{name}") for name in pictures.folders("train") if _WNID.fullmatch(name)}
     for name in pictures.files("train") if not found else []:
@@ -79,7 +79,7 @@ def _train(pictures: Folder, folder: Folder) -> dict[str, _Pack]:
     tar = "ILSVRC2012_img_train.tar"
     if not found and folder.has(tar):
         with folder.open(tar) as file:
-            for place in places(file, folder.said(tar)):
+            for place in spans(file, folder.said(tar)):
                 wnid = place.name.rpartition("/")[2].removesuffix(".tar")
                 if _WNID.fullmatch(wnid):
                     found[wnid] = _Pack(folder, tar, place)
@@ -98,7 +98,7 @@ def _unit(name: str, pack: _Pack, label: int, prefix: str) -> Unit:
 @dataclass(frozen=True)
 class ClassFolder:
     name: str
-    folder: Folder
+    folder: AnyFolder
     where: str
     label: int
     prefix: str
@@ -113,18 +113,18 @@ class ClassFolder:
 @dataclass(frozen=True)
 class ClassTar:
     name: str
-    folder: Folder
+    folder: AnyFolder
     tar: str
-    place: Place | None
+    place: Span | None
     """Where in the file, if it is not all of it."""
     label: int
     prefix: str
 
     def __iter__(self) -> Iterator[tuple[str, Record]]:
         with self.folder.open(self.tar) as file:
-            part = file if self.place is None else Part(file, self.place)
-            for found in members(part, lambda name: MAX_BYTES):
-                if isinstance(found, Member):
+            part = file if self.place is None else Stretch(file, self.place)
+            for found in entries(part, lambda name: MAX_BYTES):
+                if isinstance(found, Entry):
                     yield self.prefix + printable(found.name.rpartition("/")[2]), Record(found.data, self.label)
                 else:
                     yield f"{self.name}: {found.reason}", NONE
@@ -136,7 +136,7 @@ class _Picture(NamedTuple):
     """Empty where its folder does not tell."""
 
 
-def _val(pictures: Folder, folder: Folder) -> tuple[Folder, list[_Picture]]:
+def _val(pictures: AnyFolder, folder: AnyFolder) -> tuple[AnyFolder, list[_Picture]]:
     """The pictures to validate, and the folder that their files are relative to."""
     if wnids := [name for name in pictures.folders("val") if _WNID.fullmatch(name)]:
         return pictures, [
@@ -148,12 +148,12 @@ def _val(pictures: Folder, folder: Folder) -> tuple[Folder, list[_Picture]]:
     if (names := pictures.files("val")) or not folder.has(tar):
         return pictures, [_Picture(Item(printable(name), f"val/{name}"), "") for name in names]
     with folder.open(tar) as file:
-        found = places(file, folder.said(tar))
+        found = spans(file, folder.said(tar))
     keys = [printable(place.name.rpartition("/")[2]) for place in found]
     return folder, [_Picture(Item(key, tar, NONE, at.start, at.end), "") for key, at in zip(keys, found, strict=True)]
 
 
-def _mapping(folder: Folder) -> dict[str, str]:
+def _mapping(folder: AnyFolder) -> dict[str, str]:
     """Names by WordNet number, from Kaggle's table; empty if it is not there."""
     name = "LOC_synset_mapping.txt"
     if not folder.has(name):
@@ -164,7 +164,7 @@ def _mapping(folder: Folder) -> dict[str, str]:
     return {wnid: words.strip() for wnid, _, words in pairs}
 
 
-def _truth(folder: Folder, devkit: Devkit) -> dict[str, str]:
+def _truth(folder: AnyFolder, devkit: Devkit) -> dict[str, str]:
     """The WordNet number of each validation picture, by its file name."""
     solution = "LOC_val_solution.csv"
     if folder.has(solution):

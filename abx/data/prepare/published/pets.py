@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from abx.data.prepare.base import LayoutError, Published, Split
 from abx.data.prepare.objects import clipped
-from abx.data.prepare.reading import Files, Folder, Item, in_units, open_folder
+from abx.data.prepare.reading import Pictures, AnyFolder, Item, in_units, open_folder
 from abx.data.sources import printable
 from abx.types import DIFFICULT, TRUNCATED, Objects, Record, Vocabulary
 
@@ -58,7 +58,7 @@ def find(src: str) -> Published:
 class Heads:
     """Pictures, and the boxes of those that have some."""
 
-    pictures: Files
+    pictures: Pictures
     boxed: frozenset[str]
 
     @property
@@ -70,7 +70,7 @@ class Heads:
             yield key, record._replace(objects=_heads(self.pictures.folder, key)) if key in self.boxed else record
 
 
-def _heads(folder: Folder, key: str) -> Objects | None:
+def _heads(folder: AnyFolder, key: str) -> Objects | None:
     """None, if the xml is not as it should be."""
     try:
         with folder.open(f"annotations/xmls/{key[:-4]}.xml") as file:

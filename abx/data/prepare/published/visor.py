@@ -14,7 +14,7 @@ from abx.data.images import MAX_BYTES
 from abx.data.prepare.base import LayoutError, Published, Split
 from abx.data.prepare.objects import clipped
 from abx.data.prepare.published.epic_kitchens import classes
-from abx.data.prepare.reading import NONE, Folder, inside, open_folder
+from abx.data.prepare.reading import NONE, AnyFolder, inside, open_folder
 from abx.data.sources import printable
 from abx.types import Objects, Record, Vocabulary
 
@@ -62,7 +62,7 @@ class Film:
     """The annotated frames of a film, from a folder or a zip. Its table is read with it: it may be large."""
 
     name: str
-    folder: Folder
+    folder: AnyFolder
     split: str
     film: str
     classes: int
@@ -93,7 +93,7 @@ class Film:
 class _Frames:
     """The frames of a film by name; b"" for those that are not there."""
 
-    def __init__(self, folder: Folder, where: str, stack: ExitStack) -> None:
+    def __init__(self, folder: AnyFolder, where: str, stack: ExitStack) -> None:
         self._folder, self._where = folder, where
         self._zip: zipfile.ZipFile | None = None
         self._members: dict[str, zipfile.ZipInfo] = {}

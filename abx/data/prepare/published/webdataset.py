@@ -5,9 +5,9 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from abx.data.images import MAX_BYTES
-from abx.data.prepare.archives import Member, members
+from abx.data.prepare.archives import Entry, entries
 from abx.data.prepare.base import LayoutError, Published, Split
-from abx.data.prepare.reading import NONE, Folder, open_folder
+from abx.data.prepare.reading import NONE, AnyFolder, open_folder
 from abx.data.sources import printable
 from abx.data.webdataset.annotations import (
     MAX_CLASSES,
@@ -52,11 +52,11 @@ def find(src: str) -> Published:
     return Published(tuple(splits), _classes(folder), licence="that of the data")
 
 
-def no_tars(folder: Folder) -> LayoutError:
+def no_tars(folder: AnyFolder) -> LayoutError:
     return LayoutError(f"{folder.said()} has no tars ({', '.join(SUFFIXES)}): --src is the folder that holds them")
 
 
-def tars(folder: Folder, within: str = "") -> list["Tar"]:
+def tars(folder: AnyFolder, within: str = "") -> list["Tar"]:
     """A unit for every tar right in a folder."""
     return [
         Tar(printable(f"{within or 'train'}/{name}"), folder, f"{within}/{name}" if within else name)
@@ -68,7 +68,7 @@ def tars(folder: Folder, within: str = "") -> list["Tar"]:
 @dataclass(frozen=True)
 class Tar:
     name: str
-    folder: Folder
+    folder: AnyFolder
     file: str
 
     def __iter__(self) -> Iterator[tuple[str, Record]]:
@@ -81,8 +81,8 @@ class Tar:
     def _samples(self) -> Iterator[tuple[str, Record]]:
         key, parts = "", dict[str, bytes]()
         with self.folder.open(self.file) as file:
-            for found in members(file, lambda name: _KINDS.get(name.rpartition(".")[2].lower(), 0)):
-                if not isinstance(found, Member):
+            for found in entries(file, lambda name: _KINDS.get(name.rpartition(".")[2].lower(), 0)):
+                if not isinstance(found, Entry):
                     yield from _sample(key, parts)
                     key, parts = "", {}
                     yield found.reason, NONE
@@ -122,7 +122,7 @@ def _part(parts: dict[str, bytes], extensions: Set[str]) -> bytes | None:
     return next(iter(named + ending), None)
 
 
-def _classes(folder: Folder) -> tuple[str, ...]:
+def _classes(folder: AnyFolder) -> tuple[str, ...]:
     """Names of the classes, their numbers where there is none; () without classes.txt."""
     if not folder.has("classes.txt"):
         return ()

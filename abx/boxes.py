@@ -1,5 +1,6 @@
 """Boxes `(y0, x0, y1, x1)` and what can be done with them. Numpy in, numpy out; jax in, jax out."""
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -28,12 +29,14 @@ def random_box(
     Returns: float32 `(y0, x0, y1, x1)` in [0, 1] of the image.
     """
     height, width = hw
+    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
     for _ in range(10):
-        area = height * width * rng.uniform(*scale)
-        aspect = np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1])))
-        w, h = round(float(np.sqrt(area * aspect))), round(float(np.sqrt(area / aspect)))
+        # Python's own numbers: numpy's take several times as long one by one, and their exp depends on the processor.
+        area = height * width * (scale[0] + (scale[1] - scale[0]) * rng.random())
+        aspect = math.exp(log_low + (log_high - log_low) * rng.random())
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
-            y, x = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
+            y, x = int((height - h + 1) * rng.random()), int((width - w + 1) * rng.random())
             break
     else:
         w, h = width, height

@@ -15,8 +15,8 @@ resizer R for a view: expect (n D + n R) / (D + n R) times the speed of decoding
 Variants: default (Pillow alone, whatever is installed), fast (simplejpeg and fast-bilinear), torch (decodes for every
 view) and torch-once (decodes once per image), both of a DataLoader without workers whose views end up as uint8 tensors.
 
-Stages, ms of processor time a view: read, decode (with the header), place (drawing boxes), crop (and resize), collate;
-transfer and augment are JAX's, on its default device: on a CPU that is the same core. The last line is JSON.
+Stages, ms of processor time a view: read, decode (with the header), place (drawing boxes), crop (and resize, written to
+the batch), collate (of the boxes: nothing else is left); transfer and augment are JAX's, on its default device: on a CPU that is the same core. The last line is JSON.
 """
 
 import json
@@ -223,7 +223,7 @@ def time_stages(pipe: Connection, variant: str, bench: Bench, spec: str, n: int,
         timed("collate", np.stack),
         timed("transfer", lambda x: jax.block_until_ready(jax.device_put(x))),
     )
-    cut = timed("decode", lambda picture, placed: picture.crops(placed, size, crops.resize))
+    cut = timed("decode", lambda picture, placed, out: picture.crops(placed, size, crops.resize, out))
     augment = jax.jit(Photometric().batch)
     augment_timed = timed("augment", lambda x, key: jax.block_until_ready(augment(x, key)))
     # Within `Picture.crops` what is no resizing is decoding.
@@ -231,16 +231,19 @@ def time_stages(pipe: Connection, variant: str, bench: Bench, spec: str, n: int,
     rng, keys = np.random.default_rng(0), iter(jax.random.split(jax.random.key(0), 1000))
     made, start = 0, 0.0
     while not made or time.perf_counter() - start < 3 * bench.seconds:
-        views: list[Any] = []
-        while len(views) < bench.batch:
+        batch = np.empty((bench.batch, n, size, size, 3), np.uint8)
+        found: list[Any] = []
+        while len(found) < bench.batch:
             record = read(int(rng.integers(len(source))))
             try:
                 picture = timed("decode", Picture)(record.image)
-                views.append(cut(picture, place((picture.height, picture.width), rng)))
+                placed = place((picture.height, picture.width), rng)
+                cut(picture, placed, batch[len(found)])
             except BadImage:
                 continue
-        batch = transfer(collate(views))
-        augment_timed(batch, next(keys))
+            found.append(placed)
+        collate(found)
+        augment_timed(transfer(batch), next(keys))
         if not start:  # the first batch warmed up
             spent.update(dict.fromkeys(STAGES, 0.0))
             start = time.perf_counter()

@@ -68,7 +68,11 @@ class Picture:
         return self._pixels(1)
 
     def crops(
-        self, boxes: Float[np.ndarray, "n 4"], size: int, resize: Resize = "bilinear"
+        self,
+        boxes: Float[np.ndarray, "n 4"],
+        size: int,
+        resize: Resize = "bilinear",
+        out: UInt8[np.ndarray, "n size size 3"] | None = None,
     ) -> UInt8[np.ndarray, "n size size 3"]:
         """The pixels of exactly these boxes, each made a square of `size`, antialiased; the picture is decoded once.
 
@@ -78,6 +82,7 @@ class Picture:
 
         Args:
             boxes: on pixel boundaries up to float rounding (`boxes.random_box`), each of a pixel at least.
+            out: where to write them, if they have their place already.
 
         Raises: BadImage.
         """
@@ -90,7 +95,9 @@ class Picture:
             before += [-width % scale * (self._orientation in _FROM_RIGHT)]
             rectangles = (rectangles + np.array(before * 2)) / scale
         whole = self._pixels(scale) if self._stored is not None or resize == "fast-bilinear" else self._image(scale)
-        return squares(whole, rectangles, size, resize)
+        views = np.empty((len(boxes), size, size, 3), np.uint8) if out is None else out
+        squares(whole, rectangles, resize, views)
+        return views
 
     def _scale(self, shortest: float, size: int) -> int:
         if self._stored is not None or not self._opened.is_jpeg:
@@ -158,9 +165,11 @@ def center_crop(
     side = min(height, width)
     y, x = (height - side) // 2, (width - side) // 2
     square = np.array([[y, x, y + side, x + side]], np.float64)
-    (resized,) = squares(image, square, round(size * ratio), "bicubic")
-    margin = (len(resized) - size) // 2
-    return resized[margin : margin + size, margin : margin + size]
+    larger = round(size * ratio)
+    resized = np.empty((1, larger, larger, 3), np.uint8)
+    squares(image, square, "bicubic", resized)
+    margin = (larger - size) // 2
+    return resized[0, margin : margin + size, margin : margin + size]
 
 
 _TURNS = {

@@ -4,20 +4,19 @@
 depends on the number of workers, is never saved.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import grain
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from abx.data.images import BadImage, center_crop
 from abx.data.mixture import Mixture
 from abx.data.sources import BadRecord, Source
 from abx.data.texts import Texts, encode
 from abx.data.views import RandomCrops
-from abx.types import ABBatch, Pairs, Views
+from abx.types import ABBatch, AnyArray, Pairs, Views
 
 STREAM = 2
 """Version of what (seed, step) gives: another when records, crops or texts of a step become others."""
@@ -157,9 +156,12 @@ class _Mixed:
         return self.mixture.first(k) + self.orders[k][nth]
 
 
+NO_TEXT = np.zeros(0, np.uint8)
+
+
 class _Row(NamedTuple):
-    views: Views
-    text: UInt8[np.ndarray, " t"] | None
+    boxes: Float[AnyArray, "n 4"]
+    text: UInt8[np.ndarray, " t"]
     record: int
     rejected: list[tuple[int, str]]
     """Numbers and reasons."""
@@ -184,18 +186,32 @@ class _Batches:
     def __getitem__(self, step: int) -> Loaded:
         own = self.batch // self.host.count
         first = int(step) * self.batch + self.host.index * own
-        return _stack([self._row(place) for place in range(first, first + own)], self.name)
+        # Each row is written to its place: no second copy of a batch, which may be a gigabyte.
+        images = np.empty((own, self.crops.n, self.crops.size, self.crops.size, 3), np.uint8)
+        rows = [self._row(first + i, images[i]) for i in range(own)]
+        views = Views(images, np.stack([row.boxes for row in rows]))
+        rejected = [each for row in rows for each in row.rejected]
+        return Loaded(
+            views if self.texts is None else Pairs(views, np.stack([row.text for row in rows])),
+            {self.name: np.array([row.record for row in rows], np.int64)},
+            {self.name: np.array([i for i, _ in rejected], np.int64)},
+            {self.name: np.array([encode(why, REASON) for _, why in rejected], np.uint8).reshape(-1, REASON)},
+        )
 
-    def _row(self, place: int) -> _Row:
-        """The crops of the record whose turn it is; one that cannot be used gives way to another."""
+    def _row(self, place: int, images: UInt8[np.ndarray, "n size size 3"]) -> _Row:
+        """The crops of the record whose turn it is; one that cannot be used gives way to another.
+
+        Args:
+            images: filled with the views.
+        """
         # A stream of random numbers of its own for each place. Below `MAX_IMAGES` are the keys of orders.
         rng = np.random.Generator(np.random.Philox(key=[self.seed, place + MAX_IMAGES]))
         index, rejected = self.order[place], list[tuple[int, str]]()
         for _ in range(TRIES):
             try:
                 record = self.source.stored(index)
-                text = None if self.texts is None else self.texts(record, self.source.vocabulary, rng)
-                return _Row(self.crops(record.image, rng), text, index, rejected)
+                text = NO_TEXT if self.texts is None else self.texts(record, self.source.vocabulary, rng)
+                return _Row(self.crops(record.image, rng, images).boxes, text, index, rejected)
             except (BadRecord, BadImage) as bad:
                 rejected.append((index, str(bad)))
                 index = _another(self.source, index, rng)
@@ -210,16 +226,3 @@ def _another(source: Source, index: int, rng: np.random.Generator) -> int:
         return int(rng.integers(len(source)))
     k, _ = source.place(index)
     return source.first(k) + int(rng.integers(len(source.parts[k])))
-
-
-def _stack(rows: Sequence[_Row], name: str) -> Loaded:
-    """Rows of one stream to a batch."""
-    views = Views(*(np.stack(part) for part in zip(*(row.views for row in rows), strict=True)))
-    texts = [row.text for row in rows if row.text is not None]
-    rejected = [each for row in rows for each in row.rejected]
-    return Loaded(
-        Pairs(views, np.stack(texts)) if texts else views,
-        {name: np.array([row.record for row in rows], np.int64)},
-        {name: np.array([i for i, _ in rejected], np.int64)},
-        {name: np.array([encode(reason, REASON) for _, reason in rejected], np.uint8).reshape(-1, REASON)},
-    )

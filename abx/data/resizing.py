@@ -26,9 +26,12 @@ def missing(resize: Resize) -> str:
 
 
 def squares(
-    picture: Image.Image | Pixels, rectangles: Float[np.ndarray, "n 4"], size: int, resize: Resize
-) -> UInt8[np.ndarray, "n size size 3"]:
-    """Each rectangle of a picture made a square of `size`.
+    picture: Image.Image | Pixels,
+    rectangles: Float[np.ndarray, "n 4"],
+    resize: Resize,
+    views: UInt8[np.ndarray, "n size size 3"],
+) -> None:
+    """Each rectangle of a picture made a square, written to `views`.
 
     "fast-bilinear" is OpenCV's: on photographs its views differ from "bilinear", Pillow's, by half a grey level on
     average, by one where a side shrinks by 1.2 to 1.5.
@@ -38,7 +41,7 @@ def squares(
         rectangles: y0, x0, y1, x1 in pixels, inside the picture. Where an edge runs through a pixel the filter may look
             at all of that pixel, not at the next.
     """
-    views = np.empty((len(rectangles), size, size, 3), np.uint8)
+    size = views.shape[1]
     for view, (y0, x0, y1, x1) in zip(views, rectangles.tolist(), strict=True):
         top, left, bottom, right = math.floor(y0), math.floor(x0), math.ceil(y1), math.ceil(x1)
         # The cut, and where in it: Pillow's resize(box=...) of the whole picture would reach over the edge of the box.
@@ -51,7 +54,6 @@ def squares(
             _by_opencv(cut, inside, view)
         else:
             view[:] = _by_pillow(Image.fromarray(np.ascontiguousarray(cut)), inside, size, resize)
-    return views
 
 
 def _by_pillow(cut: Image.Image, inside: tuple[float, float, float, float], size: int, resize: Resize) -> Pixels:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from abx import boxes
 from abx.data.images import Picture
@@ -47,14 +47,17 @@ class RandomCrops:
         """Where the views of an image of `hw` pixels are cut."""
         return np.stack([boxes.random_box(rng, hw, self.scale, self.ratio) for _ in range(self.n)])
 
-    def __call__(self, image: Stored, rng: np.random.Generator) -> Views:
+    def __call__(
+        self, image: Stored, rng: np.random.Generator, out: UInt8[np.ndarray, "n size size 3"] | None = None
+    ) -> Views:
         """Views without a batch axis: images "n size size 3", boxes "n 4".
 
         Args:
             image: pixels, or the bytes of a picture file.
+            out: where to write the images, if they have their place already.
 
         Raises: BadImage.
         """
         picture = Picture(image)
         placed = self.place((picture.height, picture.width), rng)
-        return Views(picture.crops(placed, self.size, self.resize), placed)
+        return Views(picture.crops(placed, self.size, self.resize, out), placed)

@@ -12,11 +12,13 @@ resizer R for a view: expect (n D + n R) / (D + n R) times the speed of decoding
   python benchmarks/loader.py ... --accuracy                          pixels, against Pillow's full decode and bilinear
   python benchmarks/loader.py ... --soak 60                           read for an hour and watch the memory
 
-Variants: default (Pillow alone, whatever is installed), fast (simplejpeg and fast-bilinear), torch (decodes for every
-view) and torch-once (decodes once per image), both of a DataLoader without workers whose views end up as uint8 tensors.
+Variants: default (Pillow alone, whatever is installed) and fast (simplejpeg and fast-bilinear); of a torch DataLoader
+without workers, torch (decodes for every view), torch-float (the same, and ToTensor, as most recipes have it) and
+torch-once (decodes once per image). But for torch-float the views stay uint8, "h w c".
 
 Stages, ms of processor time a view: read, decode (with the header), place (drawing boxes), crop (and resize, written to
-the batch), collate (of the boxes: nothing else is left); transfer and augment are JAX's, on its default device: on a CPU that is the same core. The last line is JSON.
+the batch), collate (of the boxes: nothing else is left); transfer and augment are JAX's, on its default device: on a CPU
+that is the same core. The last line is JSON.
 """
 
 import json
@@ -47,7 +49,8 @@ from abx.data.views import RandomCrops
 from abx.data.workers import stream
 from abx.experiment.cli import fail
 
-VARIANTS = ("default", "fast", "torch", "torch-once")
+VARIANTS = ("default", "fast", "torch", "torch-float", "torch-once")
+TORCH = VARIANTS[2:]
 STAGES = ("read", "decode", "place", "crop", "collate", "transfer", "augment")
 EXTRAS = ("simplejpeg", "cv2")
 
@@ -103,12 +106,13 @@ def loaded(source: Source, n: int, size: int, resize: Resize, batch: int) -> Ite
             yield each.batch.images[..., 0, 0, 0].size
 
 
-def torch_loaded(source: Source, n: int, size: int, batch: int, once: bool) -> Iterator[int]:
+def torch_loaded(source: Source, n: int, size: int, batch: int, variant: str) -> Iterator[int]:
     """Views in each batch of a DataLoader, of as many views as ours; torchvision's RandomResizedCrop, box for box."""
     import torch
     from torch.utils.data import DataLoader, Dataset
 
     torch.set_num_threads(1)
+    once = variant == "torch-once"
     rng = np.random.default_rng(0)
 
     def picture(i: int) -> Image.Image:
@@ -119,7 +123,10 @@ def torch_loaded(source: Source, n: int, size: int, batch: int, once: bool) -> I
         hw = (image.height, image.width)
         y0, x0, y1, x1 = np.rint(boxes.random_box(rng, hw) * np.array(hw * 2)).tolist()
         crop = image.crop((x0, y0, x1, y1)).resize((size, size), Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(crop))
+        found = torch.from_numpy(np.array(crop))
+        if variant == "torch-float":  # as torchvision's ToTensor does it
+            return found.permute(2, 0, 1).contiguous().to(torch.float32).div(255)
+        return found
 
     class Views(Dataset):  # type: ignore[type-arg]
         def __len__(self) -> int:
@@ -134,7 +141,7 @@ def torch_loaded(source: Source, n: int, size: int, batch: int, once: bool) -> I
     loader = DataLoader(Views(), batch_size=batch if once else batch * n, shuffle=True, drop_last=True)
     while True:
         for made in loader:
-            yield made[..., 0, 0, 0].numel()
+            yield made.numel() // (3 * size * size)
 
 
 def take_turns(pipe: Connection, variant: str, bench: Bench, spec: str, n: int, size: int, core: int) -> None:
@@ -144,7 +151,7 @@ def take_turns(pipe: Connection, variant: str, bench: Bench, spec: str, n: int, 
         sys.modules.update(dict.fromkeys(EXTRAS))  # as if they were not installed
     source = open_source(spec)
     if variant.startswith("torch"):
-        made = torch_loaded(source, n, size, bench.batch, variant == "torch-once")
+        made = torch_loaded(source, n, size, bench.batch, variant)
     else:
         made = loaded(source, n, size, "fast-bilinear" if variant == "fast" else "bilinear", bench.batch)
     next(made)
@@ -184,7 +191,7 @@ def race(bench: Bench, spec: str, n: int, size: int) -> list[dict[str, Any]]:
     for variant, found in rates.items():
         row = {"data": spec, "n": n, "size": size, "variant": variant, "views_per_second": median(found)}
         row |= {"images_per_second": median(found) / n, "best_views_per_second": max(found)}
-        for other in ("torch", "torch-once"):
+        for other in TORCH:
             if other in rates and not variant.startswith("torch"):
                 row["x_" + other] = median(a / b for a, b in zip(found, rates[other], strict=True))
                 row["best_x_" + other] = max(found) / max(rates[other])

@@ -330,5 +330,5 @@ def sun397(root: Path) -> Path:
     for table, lines in lists.items():
         put(root / "SUN397", *(line.lstrip("/") for line in lines))
         write(root / f"Partitions/{table}.txt", "\r\n".join(lines) + "\r\n")
-    write(root / "Partitions/ClassName.txt", "\n".join(names) + "\n")
+    write(root / "SUN397/ClassName.txt", "\n".join(names) + "\n")
     return root

@@ -1,6 +1,7 @@
 """`abx data inspect`: figures are those counted by hand, by any number of processes; the page trusts no text."""
 
 import json
+import os
 import pickle
 import re
 import tarfile
@@ -364,7 +365,7 @@ def test_verb_ends_well_when_all_is_bad(tmp_path, capsys):
     [
         ({"spec": "folder:/nowhere/at/all"}, "does not exist"),
         ({"limit": -1}, "--limit must be at least 0"),
-        ({"workers": 0}, "--workers must be at least 1"),
+        ({"workers": -1}, "--workers must be at least 0"),
         ({"scale": (0.0, 0.5)}, "--scale must be"),
         ({"n": 0}, "--n must be"),
         ({"out": Path("/nowhere/at/all.html")}, "--out /nowhere/at/all.html lies in /nowhere/at, which does not exist"),
@@ -374,6 +375,39 @@ def test_what_cannot_be_is_one_sentence(flags, words, capsys):
     code, said, err = run(capsys, Inspect(**{"spec": "scenes", "limit": 3, "page": "out" in flags, **flags}))
     assert (code, said, err.count("\n")) == (2, "", 1)
     assert words in err
+
+
+def test_all_mistakes_are_told_at_once(capsys):
+    flags = {"limit": -1, "workers": -2, "n": 0, "samples": -3}
+    code, said, err = run(capsys, Inspect("folder:/nowhere/at/all", page=False, **flags))
+    assert (code, said, err.count("\n")) == (2, "", 1)
+    for words in ("/nowhere/at/all does not exist", "--n must be", "--limit", "--workers", "--samples"):
+        assert words in err
+    assert err.count("; ") == 4
+
+
+def test_no_number_of_workers_is_one_for_each_core(capsys, monkeypatch):
+    asked = []
+
+    def counted(source, limit, workers, progress):
+        asked.append(workers)
+        return survey(source, limit)
+
+    monkeypatch.setattr("abx.cli.data.inspect.survey", counted)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    for workers in (0, 1, 3):
+        assert run(capsys, Inspect("scenes", limit=2, workers=workers, page=False))[0] == 0
+    assert asked == [7, 1, 3]
+
+
+def test_a_folder_without_its_classes_is_not_said_to_be_rejected(tmp_path, capsys):
+    for name in ("cat/1.jpg", "dog/2.jpg", "stray.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(encoded(smooth(30, 40)))
+    _, said, _ = run(capsys, Inspect(f"folder:{tmp_path}", page=False, json=True))
+    assert f"  rejected or used in part: {tmp_path}: folders are no classes: 1 of 3 pictures" in said
+    last = json.loads(said.splitlines()[-1])
+    assert (last["images"], last["readable"], list(last["rejected"])) == (3, 3, [str(tmp_path)])
 
 
 def test_nothing_is_said_of_what_there_is_not():

@@ -24,6 +24,7 @@ from abx.data.prepare.base import LayoutError, Published, Split
 from abx.data.prepare.manifest import Manifest
 from abx.data.prepare.pictures import kept
 from abx.data.prepare.published import any as any_data
+from abx.data.prepare.published import webdataset
 from abx.data.prepare.shard import PARTS, PrepareError
 from abx.data.prepare.write import prepare
 from abx.data.schemes.folder import Folder
@@ -60,6 +61,21 @@ def unit(number: int, *extra: tuple[str, Record], error: Exception | None = None
 
 def published(*units: Made, expected: int | None = None) -> Published:
     return Published((Split("train", units, expected),), ("a", "b", "c"), Vocabulary(("ear",)), "ask first")
+
+
+class Shelf:
+    """A unit of which some pictures cannot be read, until they can."""
+
+    name = "shelf"
+
+    def __init__(self, *pictures: bytes) -> None:
+        self.pictures, self.error, self.reads = pictures, None, 0
+
+    def __iter__(self) -> Iterator[tuple[str, Record]]:
+        self.reads += 1
+        if self.error:
+            raise self.error
+        return iter([(str(k), Record(data, k)) for k, data in enumerate(self.pictures)])
 
 
 FOUR = published(*map(unit, range(4)), expected=12)
@@ -150,7 +166,8 @@ def test_all_that_is_known_arrives(tmp_path: Path):
     full = Record(encoded(smooth(60, 80)), 2, ("one", "two"), objects, 4, 1.5, 6, 7)
     manifest = write(published(Made("all", (("k", full), ("j", Record(jpeg(3)))))), tmp_path, short_side=30)
     source = source_of(tmp_path)
-    assert (source.classes, source.vocabulary) == (("a", "b", "c"), Vocabulary(("ear",)))
+    assert source.classes == ("a", "b", "c")
+    assert source.vocabulary == Vocabulary(("ear",), tuple(map(str, range(7))), tuple(map(str, range(8))))
     got = source[0]
     assert got.image.shape == (30, 40, 3)
     assert (got.label, got.captions, got.count, got.distance, got.verb, got.noun) == (2, ("one", "two"), 4, 1.5, 6, 7)
@@ -167,7 +184,7 @@ def test_the_manifest_says_what_was_done(tmp_path: Path):
     said = json.loads((tmp_path / "manifest.json").read_text())
     train = said["splits"].pop("train")
     assert said == {
-        "version": 1,
+        "version": 2,
         "name": "made",
         "source": "there",
         "licence": "ask first",
@@ -249,6 +266,28 @@ def test_a_damaged_shard_goes_if_its_unit_is_gone(tmp_path: Path):
     train = write(published(unit(0), unit(1, error=OSError("gone"))), tmp_path).splits["train"]
     assert (train.pictures, train.failed) == (3, (("unit 1", "gone"),))
     assert not shard.exists()
+
+
+def test_retry_reads_again_what_was_rejected_and_nothing_else(tmp_path: Path):
+    whole, broken = Shelf(jpeg(0)), Shelf(jpeg(1), b"")
+    data = Published((Split("train", (whole, broken)),))
+    write(data, tmp_path / "a")
+    broken.pictures = (jpeg(1), jpeg(2))
+    assert write(data, tmp_path / "a").splits["train"].rejected == 1
+    train = write(data, tmp_path / "a", retry=True).splits["train"]
+    assert (train.pictures, train.rejected, whole.reads, broken.reads) == (3, 0, 1, 2)
+    write(data, tmp_path / "b")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_retry_loses_nothing_where_the_unit_is_gone(tmp_path: Path):
+    broken = Shelf(jpeg(1), b"")
+    data = Published((Split("train", (broken,)),))
+    write(data, tmp_path)
+    before = files(tmp_path)
+    broken.error = OSError("gone")
+    write(data, tmp_path, retry=True)
+    assert files(tmp_path) == before
 
 
 def test_two_runs_and_any_number_of_workers_give_the_same_bytes(tmp_path: Path):
@@ -412,6 +451,7 @@ def test_a_folder_becomes_shards(tmp_path: Path, capsys: pytest.CaptureFixture[s
     code, said, err = run(capsys, name="any", src=f"folder:{src}", out=out, workers=1, json=True)
     assert (code, err) == (0, "")
     assert "all: 3 pictures in 1 shards\n  1 could not be used:\n    dog/cut.jpg: " in said
+    assert "What could not be used is tried again by the same command with --retry.\n" in said
     assert f"data: arrayrecord:{out}/all-*.arrayrecord" in said
     last = json.loads(said.splitlines()[-1])
     assert last == {"out": str(out), "splits": {"all": {"records": 3, "rejected": 1, "expected": 4}}}
@@ -423,6 +463,11 @@ def test_a_folder_becomes_shards(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("dog/3.jpg", 1),
     ]
     assert source.stored(0).image == jpeg(0)
+    (src / "dog" / "cut.jpg").write_bytes(jpeg(9))
+    code, said, err = run(capsys, name="any", src=f"folder:{src}", out=out, workers=1, retry=True)
+    assert (code, err) == (0, "")
+    assert "all: 4 pictures in 1 shards\n  data: " in said
+    assert "--retry" not in said
 
 
 def test_any_is_made_of_units_of_two_thousand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -483,6 +528,15 @@ def test_flags_are_typed_as_they_are_written(tmp_path: Path):
     args = ["any", "--src", "scenes:test", "--out", str(tmp_path), "--short-side", "96", "--splits", "all", "--restart"]
     want = Prepare("any", "scenes:test", tmp_path, 96, splits=("all",), restart=True)
     assert tyro.cli(Prepare, args=args) == want
+
+
+def test_where_the_system_does_not_tell_the_cpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """macOS."""
+    (tmp_path / "a.jpg").write_bytes(jpeg(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    Prepare("any", f"folder:{tmp_path}", tmp_path / "out")()
+    assert len(source_of(tmp_path / "out", "all")) == 1
 
 
 def test_without_a_source_the_layout_is_told(capsys: pytest.CaptureFixture[str]):
@@ -554,3 +608,92 @@ def test_classes_without_names_are_called_by_their_numbers(tmp_path: Path):
     source = open_source(f"arrayrecord:{tmp_path}/out/*.arrayrecord")
     assert source.classes == ("0", "1", "2", "3", "4")
     assert sorted(source[i].label for i in range(2)) == [1, 4]
+
+
+def test_names_reach_as_far_as_the_numbers(tmp_path: Path):
+    objects = Objects(np.array([[0, 0, 1, 1]], np.float32), np.array([2]))
+    record = Record(jpeg(0), 3, objects=objects, verb=1)
+    data = published(Made("u", (("k", record),)))
+    write(data, tmp_path / "some")
+    source = source_of(tmp_path / "some")
+    assert source.classes == ("a", "b", "c", "3")
+    assert source.vocabulary == Vocabulary(("ear", "1", "2"), ("0", "1"), ())
+    assert source[0].label == 3
+
+
+def test_without_labels_there_are_no_classes_and_their_names_are_those_of_objects(tmp_path: Path):
+    """As in `tar:`."""
+    objects = Objects(np.array([[0, 0, 1, 1]], np.float32), np.array([1]))
+    data = Published((Split("train", (Made("u", (("k", Record(jpeg(0), objects=objects)),)),)),), ("cat", "dog"))
+    write(data, tmp_path)
+    source = source_of(tmp_path)
+    assert (source.classes, source.vocabulary.objects) == ((), ("cat", "dog"))
+
+
+def test_a_number_out_of_all_bounds_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("abx.data.prepare.write.MAX_CLASSES", 10)
+    objects = Objects(np.array([[0, 0, 1, 1]], np.float32), np.array([2**31 - 1]))
+    write(published(Made("u", (("k", Record(jpeg(0), objects=objects)),))), tmp_path)
+    assert source_of(tmp_path).vocabulary.objects == ("ear", *map(str, range(1, 10)))
+
+
+# --- a WebDataset, read as it is and prepared ---
+
+TOLD = [
+    {"verb": "cut", "noun": 2, "boxes": [[0, 0.25, 0.5, 1]], "labels": [3], "iscrowd": [1], "caption": "of the json"},
+    {"verb": "sing", "noun": "onion", "count": 4, "distance": 0.5, "captions": ["one", "two"]},
+    {"captions": ["only here"]},
+    {"boxes": [[0, 0, 0, 0]], "labels": [1], "verb": 1},
+]
+MEMBERS = [
+    ("./a/0.seg.png", encoded(smooth(9, 9), "PNG")), ("a/0.JPG", jpeg(0)), ("a/0.cls", b"5\n"),
+    ("a/0.txt", b"first\n\nsecond \xff\n"), ("a/0.json", json.dumps(TOLD[0]).encode()), ("a/0.npy", b"x"),
+    ("1.left.jpg", jpeg(1)), ("1.json", json.dumps(TOLD[1]).encode()), ("1.cls", b"cat"), ("1.txt", b" \n"),
+    ("2.jpg", jpeg(2)), ("2.txt", b"\n"), ("2.json", json.dumps(TOLD[2]).encode()),
+    ("3.jpg", jpeg(3)), ("3.json", json.dumps(TOLD[3]).encode()), ("3.cls", b"-1"),
+    ("4.jpg", jpeg(4)), ("4.dat", b""), ("4.dat", b""), ("4.cls", b"1"),
+    ("5.jpg", jpeg(5)), ("between.npy", b"x"), ("5.cls", b"2"),
+    ("6.jpg", jpeg(6)), ("6.json", b"{"), ("._7.jpg", jpeg(7)), ("jpg", jpeg(7)),
+    ("7.jpg", jpeg(7)), ("7.jpg", jpeg(8)), ("../8.jpg", jpeg(9)), ("7.cls", b"3"), ("7.txt", b"long " * (1 << 18)),
+]  # fmt: skip
+TABLES = {
+    "classes.txt": "0\tn01440764\ttench\n2\tfox\n",
+    "objects.txt": "1\tear\n",
+    "verbs.txt": "0\tcut\n3\tpour\n",
+    "nouns.txt": "1\tonion\n",
+}
+
+
+@pytest.mark.parametrize(
+    "tables", [list(TABLES), ["verbs.txt", "nouns.txt"], ["classes.txt", "verbs.txt", "nouns.txt"]]
+)
+@pytest.mark.parametrize("classed", [True, False])
+def test_a_webdataset_is_prepared_as_tar_reads_it(tables: list[str], classed: bool, tmp_path: Path):
+    write_tar(tmp_path / "s.tar", [(name, data) for name, data in MEMBERS if classed or not name.endswith(".cls")])
+    for table in tables:
+        (tmp_path / table).write_text(TABLES[table])
+    near = open_source(f"tar:{tmp_path}/s.tar")
+    write(webdataset.find(str(tmp_path)), tmp_path / "out", short_side=0)
+    far = source_of(tmp_path / "out")
+    assert (far.classes, far.vocabulary) == (near.classes, near.vocabulary)
+    assert [repr(far.stored(i)) for i in range(len(far))] == [repr(near.stored(i)) for i in range(len(near))]
+    assert len(far) == 9
+    assert far.stored(1).noun == 1
+    assert far.stored(2).captions == ("only here",)
+
+
+def test_a_word_without_a_table_is_unknown_in_what_is_prepared(tmp_path: Path):
+    write_tar(tmp_path / "s.tar", MEMBERS)
+    write(webdataset.find(str(tmp_path)), tmp_path / "out")
+    assert [record.verb for record in map(source_of(tmp_path / "out").stored, range(4))] == [-1, -1, -1, 1]
+
+
+def test_tables_of_the_splits_must_agree(tmp_path: Path):
+    for name in ("train", "val"):
+        (tmp_path / name).mkdir()
+        write_tar(tmp_path / name / "s.tar", MEMBERS)
+        (tmp_path / name / "classes.txt").write_text("0\tcat\n")
+    assert webdataset.find(str(tmp_path)).classes == ("cat",)
+    (tmp_path / "val" / "classes.txt").write_text("0\tdog\n")
+    with pytest.raises(LayoutError, match=r"train and .*val number their classes differently \(classes\.txt\)"):
+        webdataset.find(str(tmp_path))

@@ -1,5 +1,6 @@
 """Readers of published data sets: what is in their official layouts, and what a damaged one is answered."""
 
+import errno
 import importlib
 import io
 import json
@@ -20,8 +21,8 @@ from pictures import write_tar
 from published import packed, picture, write
 from scipy.io import savemat
 
-from abx.data.prepare import archives, devkit, published, reading
-from abx.data.prepare.base import LayoutError, Published, Unit
+from abx.data.prepare import archives, devkit, published, reading, units
+from abx.data.prepare.base import LayoutError, Published, Split, Unit
 from abx.data.prepare.published import (
     cc12m,
     clevr,
@@ -35,6 +36,8 @@ from abx.data.prepare.published import (
     visor,
     webdataset,
 )
+from abx.data.prepare.shard import PrepareError
+from abx.data.prepare.write import prepare
 from abx.types import CROWD, TRUNCATED, Record
 
 Find = Callable[[str], Published]
@@ -286,9 +289,7 @@ def test_compressed_tars_are_read_too(suffix: str, tmp_path: Path):
 
 def _members(path: Path) -> list[tuple[str, bytes]]:
     with path.open("rb") as file:
-        return [
-            (m.name, m.data) for m in archives.entries(file, lambda name: 1 << 20) if isinstance(m, archives.Entry)
-        ]
+        return [(m.name, m.data) for m in archives.entries(file, lambda name: 1 << 20) if isinstance(m, archives.Entry)]
 
 
 def test_webdataset_carries_every_annotation_and_the_splits(tmp_path: Path):
@@ -361,7 +362,7 @@ def test_links_and_enormous_members_are_not_read(tmp_path: Path, monkeypatch: py
             info.type, info.linkname = kind, "/etc/passwd"
             tar.addfile(info)
     assert read(webdataset.find(str(tmp_path)), "train") == {}
-    monkeypatch.setitem(webdataset._KINDS, "jpg", 10)
+    monkeypatch.setitem(webdataset.LIMITS, "image", 10)
     write(tmp_path / "0.tar", packed([("large.jpg", picture("large.jpg")), ("small.jpg", b"0123456789")]))
     found = read(webdataset.find(str(tmp_path)), "train")
     assert {key: record.image for key, record in found.items()} == {"0/large": b"", "0/small": b"0123456789"}
@@ -652,7 +653,89 @@ def test_sun397_reads_the_first_partition(tmp_path: Path):
         sun397.find(str(tmp_path))
 
 
+@pytest.mark.parametrize("where", ["SUN397", "SUN397/Partitions", ".", "Partitions"])
+def test_sun397_finds_each_table_by_itself(where: str, tmp_path: Path):
+    root = lay.sun397(tmp_path)
+    want = read(sun397.find(str(root)), "train")
+    for table in ("SUN397/ClassName.txt", "Partitions/Training_01.txt"):
+        place = root / where / Path(table).name
+        place.parent.mkdir(exist_ok=True)
+        (root / table).rename(place)
+        assert same(read(sun397.find(str(root)), "train"), want)
+        place.rename(root / table)
+    (root / "Partitions/Training_01.txt").unlink()
+    with pytest.raises(LayoutError, match=r"SUN397 has no Training_01\.txt or Partitions/Training_01\.txt"):
+        sun397.find(str(root))
+
+
 # --- reading ---
+
+
+class Flaky(MemoryFileSystem):
+    """Far away: for a moment it gives errors."""
+
+    error: Exception | None = None
+
+    def cat_file(self, path, start=None, end=None, **options):
+        if self.error:
+            raise self.error
+        return super().cat_file(path, start, end, **options)
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), OSError("503"), PermissionError("rate"), RuntimeError("their own")])
+def test_a_moment_without_the_store_is_no_picture_lost(error: Exception, tmp_path: Path):
+    store = Flaky()
+    store.pipe({f"/flaky/{name}.jpg": picture("a.jpg") for name in "ab"})
+    try:
+        (unit,) = units.in_units("train", reading.AnyFolder(store, "/flaky"), [units.Item("a", "a.jpg")])
+        data = Published((Split("train", (unit,), 1),))
+        store.error = error
+        options = {"name": "n", "source": "s", "short_side": 0, "quality": 95, "workers": 1}
+        with pytest.raises(PrepareError, match=r"the first: train/00000: /flaky/a\.jpg cannot be read: ."):
+            prepare(data, tmp_path, **options)
+        store.error = None
+        assert prepare(data, tmp_path, **options).splits["train"].pictures == 1
+        store.rm("/flaky/a.jpg")
+        assert [record.image for _, record in unit] == [b""]
+    finally:
+        store.rm("/flaky", recursive=True)
+
+
+def test_a_picture_that_may_not_be_read_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path / "a.jpg", b"x")
+    folder = reading.open_folder(str(tmp_path))
+
+    def refuse(error: OSError) -> bytes:
+        def cat_file(self, path, start=None, end=None):
+            raise error
+
+        monkeypatch.setattr(type(folder.fs), "cat_file", cat_file)
+        return folder.picture("a.jpg")
+
+    assert refuse(PermissionError(errno.EACCES, "no")) == b""
+    with pytest.raises(OSError, match=r"a\.jpg cannot be read: .*broken disk"):
+        refuse(OSError(errno.EIO, "broken disk"))
+    assert [folder.picture(name) for name in ("a\0b.jpg", "a" * 300, "a.jpg/b")] == [b""] * 3
+
+
+def test_a_tar_that_cannot_be_read_for_a_moment_is_not_cut_off(tmp_path: Path):
+    """Whatever a file system's own library raises then."""
+
+    class File(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() > 10_000:
+                raise RuntimeError("connection reset")
+            return super().read(size)
+
+    with pytest.raises(OSError, match="connection reset"):
+        list(archives.entries(File(packed([(f"{i}.jpg", bytes(600)) for i in range(30)])), lambda name: 1000))
+
+
+def test_keys_of_a_class_tar_come_once(tmp_path: Path):
+    names = [f"{i}/{lay.WNIDS[0]}_1.JPEG" for i in range(3)] + [f"{lay.WNIDS[0]}_1.JPEG#2"]
+    write(tmp_path / f"train/{lay.WNIDS[0]}.tar", packed([(name, picture(name)) for name in names]))
+    key = f"{lay.WNIDS[0]}/{lay.WNIDS[0]}_1.JPEG"
+    assert list(read(imagenet.find(str(tmp_path)), "train")) == [key, f"{key}#2", f"{key}#3", f"{key}#2#2"]
 
 
 def test_a_picture_that_is_no_plain_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -703,15 +786,15 @@ def test_a_folder_is_not_in_itself():
 
 
 def test_units_are_of_bounded_size_and_keys_come_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "UNIT", 3)
+    monkeypatch.setattr(units, "UNIT", 3)
     folder = reading.open_folder(str(tmp_path))
-    units = reading.in_units("train", folder, [reading.Item(f"{i % 8}.jpg", "x") for i in range(10)])
-    assert [(unit.name, len(unit.items)) for unit in units] == [
+    found = units.in_units("train", folder, [units.Item(f"{i % 8}.jpg", "x") for i in range(10)])
+    assert [(unit.name, len(unit.items)) for unit in found] == [
         ("train/00000", 3),
         ("train/00001", 3),
         ("train/00002", 2),
     ]
-    assert [item.key for unit in units for item in unit.items] == [f"{i}.jpg" for i in range(8)]
+    assert [item.key for unit in found for item in unit.items] == [f"{i}.jpg" for i in range(8)]
 
 
 def test_a_class_folder_that_is_gone_is_an_error(tmp_path: Path):

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -259,9 +261,29 @@ def test_shards_are_a_source(tmp_path: Path):
             source.name(outside)
 
 
-def test_without_a_manifest_there_are_no_names(tmp_path: Path):
-    source = ArrayRecords([str(write(tmp_path / "a.arrayrecord", [grey(0, label=3)]))])
-    assert (source.classes, source.vocabulary, source[0].label) == ((), Vocabulary(), 3)
+def test_without_a_manifest_there_are_no_classes(tmp_path: Path):
+    """Nor labels, which would be numbers of nothing; and that is said."""
+    source = ArrayRecords([str(write(tmp_path / "a.arrayrecord", [grey(0, label=3, count=2)]))])
+    assert (source.classes, source.vocabulary, source[0].label, source[0].count) == ((), Vocabulary(), -1, 2)
+    (problem,) = source.problems
+    assert problem[0] == f"{tmp_path}/manifest.json"
+    assert problem[1].startswith("is not there, so the records beside it are read without their classes")
+
+
+def test_only_a_folder_with_a_manifest_has_classes(tmp_path: Path):
+    paths = [str(write(tmp_path / name / "a.arrayrecord", [grey(0, label=1)])) for name in "ab"]
+    manifest(tmp_path / "a", classes=["cat", "dog"])
+    source = pickle.loads(pickle.dumps(ArrayRecords(paths)))
+    assert (source.classes, source[0].label, source[1].label) == (("cat", "dog"), 1, -1)
+
+
+def test_reading_does_not_need_the_writer():
+    program = (
+        "import sys, abx.data.schemes.arrayrecord\n"
+        "print([name for name in sys.modules if name.startswith('abx.data.prepare')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("text", ["{", '["a"]', '{"classes": 3}', '{"classes": ["a", 3]}', '{"vocabulary": []}'])
@@ -312,6 +334,7 @@ def test_what_is_no_shard_is_passed_over(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     write(tmp_path / "none", [])
+    manifest(tmp_path)
     names = [*bad, "pipe", "folder", "none", "missing"]
     source = ArrayRecords([str(tmp_path / name) for name in [*names, "good"]])
     assert len(source) == 200

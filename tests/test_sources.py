@@ -119,6 +119,22 @@ def test_absurd_ranges_are_refused_before_they_fill_the_memory(pattern: str, mon
         expand_braces(pattern)
 
 
+@pytest.mark.parametrize("pattern", ["{0..%s}", "{%s..%s}", "a{0..1}b{%s..1}", "{0..0%s}"])
+def test_absurd_numbers_are_refused(pattern: str):
+    long = "1" * 5000
+    with pytest.raises(SpecError, match=r"500[01] digits, more than 30; shorten it") as wrong:
+        expand_braces(pattern.replace("%s", long))
+    assert len(str(wrong.value)) < 300
+    assert expand_braces(f"{{{long[:30]}..{long[:30]}}}") == [long[:30]]
+
+
+def test_absurd_nesting_is_refused():
+    for pattern in ("{a," * 3000 + "}" * 3000, "}" * 3000 + "{a," * 3000 + "}" * 3000):
+        with pytest.raises(SpecError, match="nested more than 100 deep"):
+            expand_braces(pattern)
+    assert len(expand_braces("{a," * 100 + "}" * 100)) == 101
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -133,6 +149,7 @@ def test_absurd_ranges_are_refused_before_they_fill_the_memory(pattern: str, mon
         ("HERE/shards/a.tar", "needs a scheme: write tar:HERE/shards/a.tar"),
         ("HERE/shards/*.tar", "needs a scheme: write tar:HERE/shards/*.tar"),
         ("HERE/pictures/a.png", "needs a scheme"),
+        ("a:b.tar", "'a:b.tar' needs a scheme: write tar:a:b.tar"),
         ("folder:HERE/pitcures", "does not exist: did you mean HERE/pictures?"),
         ("folder:HERE/zzz/deeper/still", "does not exist: HERE exists, but has no zzz"),
         ("folder:HERE/pictures/a.png", "is a file, not a folder: name the folder that holds it"),
@@ -149,15 +166,31 @@ def test_absurd_ranges_are_refused_before_they_fill_the_memory(pattern: str, mon
         ("0*scenes + 1*scenes", "the weight of scenes must be a positive number, not 0"),
         ("-1*scenes + 1*scenes", "the weight of scenes must be a positive number, not -1"),
         ("folder:HERE/\0", "does not exist"),
+        ("tar:{0..%s}.tar" % ("9" * 5000), "has 5000 digits"),
+        ("webdataset:HERE/shards/a.tar", "did you mean 'tar:HERE/shards/a.tar'?"),
+        ("webdataset:x-{0..9}.tar", "or tar:GLOB, not 'webdataset:x-{0..9}.tar'; did you mean 'tar:x-{0..9}.tar'?"),
+        ("hf:x.parquet", "did you mean 'parquet:x.parquet'?"),
+        ("HERE/shards/a:b.tar", "needs a scheme: write tar:HERE/shards/a:b.tar"),
+        ("file:///x/a.tar", "did you mean 'tar:///x/a.tar'?"),
         ("s3://bucket/x", "is not on this machine: abx data prepare makes shards of it"),
+        ("s3://bucket/x.tar", "s3://bucket/x.tar is not on this machine"),
+        ("tar:s3://b/{0..9}.tar", "tar:s3://b/{0..9}.tar is not on this machine: abx data prepare makes shards of it"),
+        ("tar:HERE/shards/a.tar::s3://b/a.tar", "is not on this machine"),
+        ("folder:gs://bucket/x", "is not on this machine"),
+        ("arrayrecord:https://host/x.arrayrecord", "is not on this machine"),
+        ("parquet:hf://datasets/x/*.parquet,image=img", "is not on this machine"),
+        ("scenes:s3://x", "write scenes or scenes:test"),
     ],
 )
-def test_a_mistake_is_answered_in_one_sentence(spec: str, said: str, tmp_path: Path):
+def test_a_mistake_is_answered_in_one_sentence(spec: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     put(tmp_path, "pictures/a.png")
     (tmp_path / "shards").mkdir()
     write_tar(tmp_path / "shards" / "a.tar", {"x.png": PNG})
     (tmp_path / "dangling").symlink_to("nowhere")
     os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_tar(Path("a:b.tar"), {"x.png": PNG})
     spec, said = (text.replace("HERE", str(tmp_path)) for text in (spec, said))
     with pytest.raises(SpecError) as wrong:
         open_source(spec)
@@ -319,6 +352,19 @@ def test_without_class_folders_there_are_no_labels(names: tuple[str, ...], tmp_p
     source = Folder(str(tmp_path))
     assert source.classes == ()
     assert {source[i].label for i in range(len(source))} == {-1}
+
+
+@pytest.mark.parametrize("stray", ["top.png", "b/deep/2.png"])
+def test_a_picture_that_takes_all_labels_is_named(stray: str, tmp_path: Path):
+    put(tmp_path, "a/1.png", "b/2.png", stray)
+    reason = f"folders are no classes: 1 of 3 pictures do not lie exactly one folder down, e.g. {stray}"
+    assert Folder(str(tmp_path)).problems == ((str(tmp_path), reason),)
+
+
+@pytest.mark.parametrize("names", [("a/1.png", "a/2.png", "top.png"), ("a/1.png", "b/2.png", "c.png", "d.png")])
+def test_folders_that_were_hardly_meant_as_classes_are_passed_over(names: tuple[str, ...], tmp_path: Path):
+    put(tmp_path, *names)
+    assert Folder(str(tmp_path)).problems == ()
 
 
 def test_folders_pickle(tmp_path: Path):

@@ -4,11 +4,14 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zlib
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from abx.data.webdataset import index as index_files
 from abx.data.webdataset.build import Built, build
 from abx.data.webdataset.files import File
 from abx.data.webdataset.headers import Damaged, members
+from abx.data.webdataset.index import Index
 from abx.data.webdataset.shard import Said, Shard, read_shard
 from abx.types import CROWD, DIFFICULT, TRUNCATED, Vocabulary
 
@@ -38,6 +42,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     where = tmp_path_factory.mktemp("cache") / "abx"
     monkeypatch.setenv("ABX_CACHE", str(where))
     return where
+
+
+@pytest.fixture(autouse=True)
+def nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_open", OrderedDict())
 
 
 def grey(level: int) -> bytes:
@@ -273,15 +282,16 @@ def test_many_threads_read_the_same_bytes(shards: list[str], monkeypatch: pytest
     with ThreadPoolExecutor(16) as pool:
         got = list(pool.map(lambda i: int(source[i].image[0, 0, 0]), order))
     assert got == order
-    assert len(source._files) == 2
+    assert len(files._open) == 2
 
 
 def test_no_more_files_stay_open_than_allowed(shards: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(files, "OPEN_FILES", 3)
+    """However many sources read them."""
     before = len(os.listdir("/proc/self/fd"))
-    source = Tar(shards)
+    sources = [Tar(shards[:4]), Tar(shards[4:]), Tar(shards)]
     assert len(os.listdir("/proc/self/fd")) == before
-    assert levels(source) == list(range(63))
+    assert [level for source in sources for level in levels(source)] == [*range(63), *range(63)]
     assert len(os.listdir("/proc/self/fd")) == before + 3
 
 
@@ -299,6 +309,37 @@ def test_shards_pickle_without_their_files(shards: list[str]):
     copy = pickle.loads(pickle.dumps(source))
     assert levels(copy) == levels(source)
     assert (copy.classes, copy.problems, copy.name(1)) == (source.classes, source.problems, source.name(1))
+
+
+def swap(path: str, parts: dict[str, bytes], how: str) -> None:
+    """Another shard in the place of one, its size kept."""
+    before = os.stat(path)
+    new = write_tar(Path(f"{path}.new"), parts)
+    assert new.stat().st_size == before.st_size
+    if how == "in place":
+        Path(path).write_bytes(new.read_bytes())
+    else:
+        os.replace(new, path)
+    os.utime(path, ns=(0, before.st_mtime_ns + (how != "same time")))
+
+
+@pytest.mark.parametrize("how", ["in place", "replaced", "same time"])
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_shard_that_changes_under_a_source_gives_no_picture_for_another_label(how: str, opened: bool, shards):
+    source = Tar(shards)
+    if opened:
+        assert levels(source) == list(range(63))
+    swap(shards[3], {f"{k}.png": grey(200 + k) for k in range(9)}, how)
+    for i in range(27, 36):
+        if opened and how != "in place":  # what was opened is still there
+            assert int(source[i].image[0, 0, 0]) == i
+            continue
+        with pytest.raises(BadRecord, match="the shard has changed since it was indexed"):
+            source[i]
+    assert int(source[26].image[0, 0, 0]) == 26
+    # A source that is opened now reads what is there now, though another has the same path open.
+    assert levels(Tar([shards[3]])) == [200 + k for k in range(9)]
+    assert levels(pickle.loads(pickle.dumps(Tar(shards))))[27:36] == [200 + k for k in range(9)]
 
 
 # --- what a .json says ---
@@ -536,7 +577,7 @@ def test_a_shard_is_indexed_once(varied: Path, monkeypatch: pytest.MonkeyPatch):
     assert beside(varied).is_file()
     no_reading(monkeypatch)
     again = Tar([str(varied)])
-    assert same(index_files.kept(str(varied)), fresh(varied))
+    assert same(index_files.kept(str(varied)).shard, fresh(varied))
     assert fresh(varied).said == Said(3, -1, 5, ("pour",), ())
     assert (again.problems, again.classes, again.vocabulary) == (first.problems, first.classes, first.vocabulary)
     assert [again.name(i) for i in range(3)] == [first.name(i) for i in range(3)]
@@ -551,17 +592,48 @@ def test_the_index_is_hidden_from_folders_and_globs(varied: Path):
     assert len(open_source(f"tar:{varied.parent}/*")) == 3
 
 
-@pytest.mark.parametrize("change", ["longer", "later"])
+@pytest.mark.parametrize("change", ["longer", "later", "alike"])
 def test_a_shard_that_changed_is_indexed_again(change: str, varied: Path):
+    """Also where its size and time are the same: sizes are filled up to 10 KiB, and rsync and tar set times."""
     assert len(Tar([str(varied)])) == 3
     before = os.stat(varied)
     write_tar(varied, {"new.png": grey(9)} if change == "longer" else {f"{k}.png": grey(k) for k in range(4)})
-    if change == "later":
-        os.truncate(varied, before.st_size)
+    os.truncate(varied, before.st_size + 10240 * (change == "longer"))
     os.utime(varied, ns=(0, before.st_mtime_ns + (change == "later")))
-    assert (os.stat(varied).st_size == before.st_size) == (change == "later")
+    assert (os.stat(varied).st_size == before.st_size) == (change != "longer")
     assert levels(Tar([str(varied)])) == ([9] if change == "longer" else [0, 1, 2, 3])
-    assert same(index_files.kept(str(varied)), fresh(varied))
+    assert same(index_files.kept(str(varied)).shard, fresh(varied))
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_change_in_the_first_or_the_last_sample_is_seen(where: str, tmp_path: Path):
+    """In a large shard too, of which little is read to tell."""
+    parts = {"a.png": grey(1), "b.png": bytes(10**6), "c.png": grey(3)}
+    path = write_tar(tmp_path / "s.tar", parts)
+    before = File(str(path)).stamp()
+    write_tar(path, parts | ({"a.png": grey(2)} if where == "first" else {"c.png": grey(2)}))
+    os.utime(path, ns=(0, before.time))
+    after = File(str(path)).stamp()
+    assert after[:2] == before[:2]
+    assert after != before
+
+
+def test_an_index_goes_with_a_copy_of_its_shard(varied: Path, monkeypatch: pytest.MonkeyPatch):
+    Tar([str(varied)])
+    copy = shutil.copytree(varied.parent, varied.parent.parent / f"{varied.parent.name}-copy")
+    no_reading(monkeypatch)
+    assert levels(Tar([str(copy / varied.name)])) == [1, 2, 3]
+
+
+def test_the_keys_are_in_memory_once(tmp_path: Path):
+    path = str(write_tar(tmp_path / "s.tar", {f"{k:050d}.png": b"1" for k in range(1000)}))
+    index_files.make(path)
+    tracemalloc.start()
+    kept = index_files.kept(path)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(kept.shard.rows) == 1000
+    assert size < 1000 * (44 + 50) + 10_000
 
 
 def test_an_index_of_another_version_is_made_again(varied: Path, monkeypatch: pytest.MonkeyPatch):
@@ -576,7 +648,7 @@ def test_that_there_is_nothing_in_a_shard_is_kept_too(tmp_path: Path):
     for parts in ({}, {"x.txt": b"no picture"}):
         path = write_tar(tmp_path / f"{len(parts)}.tar", parts)
         made, _ = index_files.make(str(path))
-        assert same(index_files.kept(str(path)), made)
+        assert same(index_files.kept(str(path)).shard, made.shard)
 
 
 @settings(deadline=None)
@@ -589,13 +661,13 @@ def test_a_damaged_index_is_made_again(tmp_path_factory: pytest.TempPathFactory,
     content[place] ^= data.draw(st.integers(1, 255))
     beside(path).write_bytes(data.draw(st.sampled_from([content, content[:place], content + b"x"])))
     assert index_files.kept(str(path)) is None
-    assert same(index_files.indexed(str(path)), fresh(path))
+    assert same(index_files.indexed(str(path)).shard, fresh(path))
     assert index_files.kept(str(path)) is not None
 
 
 def forge(path: Path, **changes) -> None:
     """An index whose checksum is right, and what it says is not."""
-    beside(path).write_bytes(index_files._pack(fresh(path)._replace(**changes), os.stat(path)))
+    beside(path).write_bytes(index_files._pack(Index(fresh(path)._replace(**changes), File(str(path)).stamp())))
 
 
 def test_an_index_that_says_nonsense_is_made_again(varied: Path):
@@ -623,13 +695,13 @@ def test_an_index_that_says_nonsense_is_made_again(varied: Path):
 
 
 @pytest.mark.parametrize(
-    "header", [b"", b"{", b"[]", b"7", b"{}", b"[" * 100_000, b"\xff", b'{"version": 1, "shard": 1}']
+    "header", [b"", b"{", b"[]", b"7", b"{}", b"[" * 100_000, b"\xff", b'{"version": 2, "shard": 1}']
 )
 def test_an_index_with_a_foreign_header_is_made_again(header: bytes, varied: Path):
     rest = struct.pack("<I", len(header)) + header
     beside(varied).write_bytes(b"abx-index" + struct.pack("<I", zlib.crc32(rest)) + rest)
     assert levels(Tar([str(varied)])) == [1, 2, 3]
-    assert same(index_files.kept(str(varied)), fresh(varied))
+    assert same(index_files.kept(str(varied)).shard, fresh(varied))
 
 
 def test_an_index_too_large_for_its_shard_is_not_read(varied: Path):
@@ -683,7 +755,7 @@ def test_many_may_index_a_shard_at_once(varied: Path):
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: index_files.make(str(varied)), range(40)))
     assert all(kept for _, kept in made)
-    assert same(index_files.kept(str(varied)), fresh(varied))
+    assert same(index_files.kept(str(varied)).shard, fresh(varied))
     assert sorted(p.name for p in varied.parent.iterdir()) == [beside(varied).name, varied.name]
 
 

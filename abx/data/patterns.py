@@ -13,6 +13,8 @@ from abx.data.sources import SpecError, printable
 MAX_SHARDS = 1_000_000
 MAX_DIGITS = 30
 """Of a number in a range; a million names with longer ones would fill the memory."""
+MAX_DEPTH = 100
+"""Of braces in braces."""
 
 
 def shards(scheme: str, pattern: str, suffix: str) -> list[str]:
@@ -75,15 +77,22 @@ def expand_braces(pattern: str) -> list[str]:
     """`{a,b}` and `{00..12}` as a shell expands them, nested too; other braces stay as they are.
 
     Raises: SpecError, if there are more than `MAX_SHARDS`, a number has more than `MAX_DIGITS`, or braces are nested
-    hundreds deep.
+    deeper than `MAX_DEPTH`.
     """
-    try:
-        expanded = list(itertools.islice(_expand(pattern), MAX_SHARDS + 1))
-    except RecursionError as error:
-        raise SpecError(f"the braces of {_shortened(pattern)} are nested too deep; write them out") from error
+    if _depth(pattern) > MAX_DEPTH:
+        raise SpecError(f"the braces of {_shortened(pattern)} are nested more than {MAX_DEPTH} deep; write them out")
+    expanded = list(itertools.islice(_expand(pattern), MAX_SHARDS + 1))
     if len(expanded) > MAX_SHARDS:
         raise SpecError(f"{_shortened(pattern)} is more than {MAX_SHARDS} files; shorten its ranges")
     return expanded
+
+
+def _depth(pattern: str) -> int:
+    deepest = depth = 0
+    for character in pattern:
+        depth = max(0, depth + {"{": 1, "}": -1}.get(character, 0))
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _shortened(pattern: str) -> str:
@@ -115,7 +124,9 @@ def _alternatives(pattern: str, start: int) -> tuple[Iterable[str] | None, int]:
         return None, 0
     if numbers := re.fullmatch(r"(\d+)\.\.(\d+)", pattern[start + 1 : at], re.ASCII):
         if (digits := max(map(len, numbers.groups()))) > MAX_DIGITS:
-            raise SpecError(f"a number in {_shortened(pattern)} has {digits} digits, more than {MAX_DIGITS}; shorten it")
+            raise SpecError(
+                f"a number in {_shortened(pattern)} has {digits} digits, more than {MAX_DIGITS}; shorten it"
+            )
         low, high = int(numbers[1]), int(numbers[2])
         step = 1 if low <= high else -1
         width = digits if any(re.match(r"0\d", n) for n in numbers.groups()) else 0

@@ -46,6 +46,8 @@ class Prepare:
     """Only these, e.g. --splits train val; all if none are given."""
     restart: bool = False
     """Begin again: first remove what was prepared in --out."""
+    retry: bool = False
+    """Make those shards again in which pictures could not be used."""
     json: bool = False
     """Also print one JSON object, on the last line: {"out": "...", "splits": {"train": {"records": 9, "rejected": 1,
     "expected": null}}}."""
@@ -95,9 +97,10 @@ class Prepare:
                 source=self.src,
                 short_side=self.short_side,
                 quality=self.quality,
-                workers=self.workers or len(os.sched_getaffinity(0)),
+                workers=self.workers or _cpus(),
                 splits=self.splits,
                 restart=self.restart,
+                retry=self.retry,
                 progress=bar,
             )
 
@@ -107,6 +110,8 @@ class Prepare:
             for line in _lines(name, split):
                 print(line)
             print(f"  data: arrayrecord:{printable(str(self.out))}/{name}-*.arrayrecord")
+        if any(split.rejected for split in written.values()):
+            print("What could not be used is tried again by the same command with --retry.")
         if self.json:
             counts = {
                 name: {"records": split.pictures, "rejected": split.rejected, "expected": split.expected}
@@ -129,6 +134,11 @@ def _lines(name: str, split: "SplitManifest") -> list[str]:
     if split.expected not in (None, split.pictures + split.rejected):
         lines.append(f"  not the whole data set: it is published with {split.expected:,} pictures")
     return lines
+
+
+def _cpus() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _found(data_set: ModuleType, src: str) -> "Published":

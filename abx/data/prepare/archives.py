@@ -1,6 +1,8 @@
 """Tars, as a stream or by the places of their members. Nothing is unpacked to disk, and memory stays bounded."""
 
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -18,9 +20,22 @@ _HEADERS = (
 )
 
 
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError)
+"""Raised where a file lies in an archive that is damaged there: to read it again will not help."""
+
+
 class Entry(NamedTuple):
+    """A regular file in a tar."""
+
     name: str
-    data: bytes
+    start: bytes
+    """As many bytes as were wanted."""
+    size: int
+
+    @property
+    def data(self) -> bytes:
+        """All of it; b"" if it is larger than what was wanted."""
+        return self.start if len(self.start) == self.size else b""
 
 
 class Trouble(NamedTuple):
@@ -68,25 +83,24 @@ class _Tar(tarfile.TarFile):
     end: tarfile.HeaderError | None = None
 
 
-def entries(file: Readable, wanted: Callable[[str], int]) -> Iterator[Entry | Trouble]:
+def entries(file: Readable, wanted: Callable[[str], int | None]) -> Iterator[Entry | Trouble]:
     """The regular files of a tar in their order, compressed (gzip, bzip2, xz) or not, and what is wrong with the rest.
 
     Args:
-        wanted: how many bytes a member of this name may have, to be read at all; 0 passes over it. Larger ones are
-            given as b"".
+        wanted: how many bytes are to be read of a member of this name; None passes over it.
 
     Raises: OSError, if the file cannot be read.
     """
     count = 0
-    stream: Any = file  # typed for files of every kind, though a stream is only read
+    stream: Any = _Read(file)  # typed for files of every kind, though a stream is only read
     try:
         with _Tar.open(fileobj=stream, mode="r|*", encoding="utf-8", errors="surrogateescape") as tar:
             for info in _regular(tar):
                 if info.name.startswith("/") or ".." in info.name.split("/"):
                     yield Trouble(f"member {count + 1} refused, its path leads out of the archive")
-                elif limit := wanted(info.name):
-                    part = tar.extractfile(info)
-                    yield Entry(info.name, part.read() if part and info.size <= limit else b"")
+                elif (limit := wanted(info.name)) is not None:
+                    part = tar.extractfile(info) if limit else None
+                    yield Entry(info.name, part.read(limit) if part else b"", info.size)
                 count += 1
             if not isinstance(tar.end, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
                 yield Trouble(f"cut off or damaged after member {count}")
@@ -116,6 +130,21 @@ def spans(file: Any, said: str) -> list[Span]:
         if not found:
             raise LayoutError(f"{said} is no uncompressed tar: download it again ({_words(error)})") from error
     return found
+
+
+class _Read:
+    """Tells what goes wrong with reading, an OSError, from damage: a file system's own library raises anything."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except (OSError, *DAMAGED):
+            raise
+        except Exception as error:
+            raise OSError(_words(error)) from error
 
 
 def _regular(tar: Any) -> Iterator[tarfile.TarInfo]:

@@ -36,7 +36,7 @@ def read_devkit(folder: AnyFolder) -> Devkit:
     for name in ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_devkit_t12.tar"):
         if folder.has(name):
             with folder.open(name) as file:
-                for part in entries(file, lambda name: MAX_META * name.endswith((f"data/{_META}", f"data/{_TRUTH}"))):
+                for part in entries(file, _wanted):
                     if isinstance(part, Entry):
                         found[part.name.rpartition("/")[2]] = part.data
     for where in ("ILSVRC2012_devkit_t12/data/", "data/", ""):
@@ -49,6 +49,10 @@ def read_devkit(folder: AnyFolder) -> Devkit:
         return Devkit(synsets, [int(line) for line in found.get(_TRUTH, b"").split()])
     except ValueError as error:
         raise LayoutError(f"{folder.said()}: {_TRUTH} is no list of numbers: download the devkit again") from error
+
+
+def _wanted(name: str) -> int | None:
+    return MAX_META if name.endswith((f"data/{_META}", f"data/{_TRUTH}")) else None
 
 
 def _synsets(data: bytes, folder: AnyFolder) -> dict[int, Synset]:

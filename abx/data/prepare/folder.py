@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from abx.data.prepare.manifest import MANIFEST, SplitManifest, splits_of, write_json
+from abx.data.manifests import MANIFEST
+from abx.data.prepare.manifest import SplitManifest, splits_of, write_json
 from abx.data.prepare.shard import PARTS, SUFFIX, PrepareError
 from abx.data.sources import printable
 

@@ -2,16 +2,13 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from abx.data.sources import printable
-from abx.types import Vocabulary
+from abx.types import Record, Vocabulary
 
-VERSION = 1
-MANIFEST = "manifest.json"
-MAX_MANIFEST = 1 << 26
+VERSION = 2
 NAMED = 100
 """Of the rejected pictures of a split, so many are named."""
 
@@ -28,6 +25,24 @@ class ShardFile(NamedTuple):
     sha256: str
 
 
+class Highest(NamedTuple):
+    """The largest of all numbers that stand for names; -1 where there is none."""
+
+    label: int = -1
+    objects: int = -1
+    verb: int = -1
+    noun: int = -1
+
+
+def highest(all: Iterable[Highest]) -> Highest:
+    return Highest(*map(max, zip(Highest(), *all, strict=True)))
+
+
+def highest_of(record: Record) -> Highest:
+    objects = -1 if record.objects is None else int(record.objects.labels.max(initial=-1))
+    return Highest(record.label, objects, record.verb, record.noun)
+
+
 class SplitManifest(NamedTuple):
     """What became of a split."""
 
@@ -40,8 +55,7 @@ class SplitManifest(NamedTuple):
     """Number of pictures that the data set is published with; None when that is not known."""
     failed: Reasons
     """Units that could not be read at all."""
-    label: int
-    """The highest class; -1 when there is none."""
+    highest: Highest
     shards: tuple[ShardFile, ...]
 
     @property
@@ -71,7 +85,7 @@ def to_json(manifest: Manifest) -> dict[str, Any]:
             "expected": split.expected,
             "complete": split.complete,
             "failed": split.failed,
-            "label": split.label,
+            "highest": split.highest._asdict(),
             "shards": [shard._asdict() for shard in split.shards],
         }
         for name, split in manifest.splits.items()
@@ -89,7 +103,7 @@ def splits_of(manifest: dict[str, Any]) -> dict[str, SplitManifest]:
             pairs(split["rejected"]["first"]),
             split["expected"],
             pairs(split["failed"]),
-            split["label"],
+            Highest(**split["highest"]),
             tuple(ShardFile(**shard) for shard in split["shards"]),
         )
         for name, split in manifest["splits"].items()
@@ -98,30 +112,6 @@ def splits_of(manifest: dict[str, Any]) -> dict[str, SplitManifest]:
 
 def pairs(found: Sequence[Sequence[str]]) -> Reasons:
     return tuple((name, reason) for name, reason in found)
-
-
-def names_beside(folder: str) -> tuple[tuple[str, ...], Vocabulary]:
-    """Classes and vocabulary, as the manifest in a folder says; none where there is no manifest.
-
-    Raises: ValueError, with the reason, for a manifest that cannot be used.
-    """
-    try:
-        with open(os.path.join(folder, MANIFEST), "rb") as file:
-            text = file.read(MAX_MANIFEST)
-    except FileNotFoundError:
-        return (), Vocabulary()
-    except OSError as error:
-        raise ValueError(f"cannot be read, so there are no names: {error.strerror or error}") from error
-    try:
-        said = json.loads(text)
-        vocabulary = said.get("vocabulary", {})
-        lists = [said.get("classes", []), *(vocabulary.get(field, []) for field in Vocabulary._fields)]
-    except (ValueError, RecursionError, AttributeError) as error:
-        raise ValueError("cannot be parsed, so there are no names") from error
-    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
-        raise ValueError("its classes or vocabulary are no lists of names, so there are none")
-    classes, *words = (tuple(map(printable, names)) for names in lists)
-    return classes, Vocabulary(*words)
 
 
 def write_json(path: Path, content: Any) -> None:

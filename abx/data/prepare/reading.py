@@ -1,24 +1,24 @@
-"""The files of a published data set, in a folder here or wherever fsspec reaches, and units of them."""
+"""The files of a published data set, in a folder here or wherever fsspec reaches."""
 
 import csv
+import errno
 import io
 import json
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from abx.data.images import MAX_BYTES
+from abx.data.prepare.archives import DAMAGED
 from abx.data.prepare.base import LayoutError
 from abx.data.sources import printable
-from abx.types import Record
 
-UNIT = 2000
-"""Pictures in a unit, where the data set is not published in parts."""
-NONE = Record(b"")
-"""Of a picture that cannot be read."""
+_NOT_HERE = frozenset({errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM})
+"""Why a file of this machine cannot be read, now or later."""
 Row: TypeAlias = dict[str, str]
 
 
@@ -95,16 +95,31 @@ class AnyFolder:
         return self.fs.open(self.at(name), "rb")
 
     def picture(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The file, or its bytes from start to end; b"" if it cannot be read or is larger than any picture we read."""
+        """The file, or its bytes from start to end; b"" if it is not there, or is larger than any picture we read.
+
+        Raises: OSError, if it can perhaps be read another time.
+        """
         try:
             info = self.fs.info(self.at(name))
             # To open a pipe that nobody writes to would wait forever.
             if info["type"] != "file" or (info["size"] if end is None else end - (start or 0)) > MAX_BYTES:
                 return b""
             data = bytes(self.fs.cat_file(self.at(name), start=start, end=end))
-        except Exception:  # besides OSError whatever a file system's own library raises
-            return b""
+        except Exception as error:  # besides OSError whatever a file system's own library raises
+            if self._lasting(error):
+                return b""
+            words = printable(" ".join(str(error).split())) or type(error).__name__
+            raise OSError(f"{self.said(name)} cannot be read: {words}") from error
         return data if end is None or len(data) == end - (start or 0) else b""
+
+    def _lasting(self, error: Exception) -> bool:
+        """Whether it will be the same the next time."""
+        if isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError, *DAMAGED)):
+            return True
+        if not isinstance(self.fs, LocalFileSystem):
+            return False
+        # A ValueError is a name that no file can have.
+        return isinstance(error, ValueError) or (isinstance(error, OSError) and error.errno in _NOT_HERE)
 
     def text(self, name: str) -> str:
         """UTF-8, with or without a mark in front; other bytes become the replacement character.
@@ -174,41 +189,3 @@ def open_folder(src: str) -> AnyFolder:
 def inside(path: str) -> bool:
     """Whether a path that a file gives stays in the folder that it is relative to."""
     return bool(path) and not path.startswith("/") and ".." not in path.split("/") and "\\" not in path
-
-
-class Item(NamedTuple):
-    """A picture that is still to be read: a file, or a part of an archive."""
-
-    key: str
-    file: str
-    """Relative to the unit's folder."""
-    record: Record = NONE
-    """What else is known of it."""
-    start: int | None = None
-    end: int | None = None
-    """Which bytes of the file; None for all."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A `Unit` of pictures that are known one by one."""
-
-    name: str
-    folder: AnyFolder
-    items: tuple[Item, ...]
-
-    def __iter__(self) -> Iterator[tuple[str, Record]]:
-        for item in self.items:
-            # A path out of the folder, given by a list or a table, is not followed.
-            image = self.folder.picture(item.file, item.start, item.end) if inside(item.file) else b""
-            yield item.key, item.record._replace(image=image)
-
-
-def in_units(split: str, folder: AnyFolder, items: Sequence[Item]) -> list[Pictures]:
-    """Units of up to `UNIT` pictures, in the order given. A key that comes again is left out."""
-    named = {
-        item.key if inside(item.key) else f"picture {i} refused, its path leads out": item
-        for i, item in enumerate(items)
-    }
-    once = tuple(item._replace(key=key) for key, item in named.items())
-    return [Pictures(f"{split}/{at // UNIT:05d}", folder, once[at : at + UNIT]) for at in range(0, len(once), UNIT)]

@@ -12,7 +12,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from abx.data.images import BadImage
 from abx.data.prepare.base import LayoutError, Unit
-from abx.data.prepare.manifest import NAMED, Reasons, ShardFile, pairs, write_json
+from abx.data.prepare.manifest import NAMED, Highest, Reasons, ShardFile, highest, highest_of, pairs, write_json
 from abx.data.prepare.pictures import kept
 from abx.data.records import WRITER, pack
 from abx.data.sources import BadRecord, printable
@@ -39,6 +39,8 @@ class Job(NamedTuple):
     file: str
     short_side: int
     quality: int
+    retry: bool = False
+    """Whether it is made again where pictures were rejected."""
 
 
 class Done(NamedTuple):
@@ -48,8 +50,7 @@ class Done(NamedTuple):
     rejected: int
     reasons: Reasons
     """Of the first `NAMED`."""
-    label: int
-    """The highest class; -1 when there is none."""
+    highest: Highest
     shard: ShardFile
 
 
@@ -61,22 +62,24 @@ class Failed(NamedTuple):
 
 
 def write_shard(job: Job, tick: Callable[[int], None]) -> Done | Failed:
-    """Write a unit's shard, unless it is there already and whole.
+    """Write a unit's shard, unless it is there already and whole. What is whole stays until another is.
 
     Args:
         tick: called with numbers of pictures that are done, as work goes on.
 
     Raises: PrepareError, where nothing can be written; Stopped, if `tick` does.
     """
-    if part := finished(job):
+    part = finished(job)
+    if part and not (job.retry and part.rejected):
         tick(part.shard.records + part.rejected)
         return part
     try:
-        # What is there is damaged, and must not be read if the unit no longer can.
-        Path(job.out, job.file).unlink(missing_ok=True)
+        if not part:
+            # What is there is damaged, and must not be read if the unit no longer can.
+            Path(job.out, job.file).unlink(missing_ok=True)
         return _write(job, tick)
     except _Unreadable as error:
-        return Failed(printable(job.unit.name), printable(str(error)))
+        return part or Failed(printable(job.unit.name), printable(str(error)))
     except OSError as error:
         raise PrepareError(f"{printable(job.out)} cannot be written: {error.strerror or error}") from error
 
@@ -86,7 +89,8 @@ def finished(job: Job) -> Done | None:
     path = Path(job.out, job.file)
     try:
         said = json.loads(_part_of(path).read_text())
-        part = Done(said["unit"], said["rejected"], pairs(said["reasons"]), int(said["label"]), ShardFile(**said["shard"]))
+        reasons, high = pairs(said["reasons"]), Highest(**said["highest"])
+        part = Done(said["unit"], said["rejected"], reasons, high, ShardFile(**said["shard"]))
         sound = path.stat().st_size == part.shard.bytes and _sha256(path) == part.shard.sha256
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -105,7 +109,7 @@ def _write(job: Job, tick: Callable[[int], None]) -> Done:
     path = Path(job.out, job.file)
     beside = path.parent / PARTS / f"{job.file}.tmp"
     given = rejected = written = 0
-    label = -1
+    high = Highest()
     reasons: list[tuple[str, str]] = []
     with _storage():
         writer = ArrayRecordWriter(os.fsencode(beside), WRITER)
@@ -123,7 +127,7 @@ def _write(job: Job, tick: Callable[[int], None]) -> Done:
             with _storage():
                 writer.write(data)
             written += 1
-            label = max(label, record.label)
+            high = highest([high, highest_of(record)])
         tick(1)
     with _storage():
         writer.close()
@@ -131,9 +135,9 @@ def _write(job: Job, tick: Callable[[int], None]) -> Done:
     records = int(ArrayRecordReader(os.fsencode(beside)).num_records())
     if not records == written == given - rejected:
         raise OSError(f"{job.file} holds {records} records, and {written} were written")
-    part = Done(job.unit.name, rejected, tuple(reasons), label, _shard(beside, job.file, records))
+    part = Done(job.unit.name, rejected, tuple(reasons), high, _shard(beside, job.file, records))
     # The shard comes last: without it the part says nothing, and a shard always has its part.
-    write_json(_part_of(path), part._asdict() | {"shard": part.shard._asdict()})
+    write_json(_part_of(path), part._asdict() | {"highest": high._asdict(), "shard": part.shard._asdict()})
     beside.replace(path)
     _flush(path.parent)
     return part

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from abx.data.prepare.shard import Failed, Job, Done, PrepareError, Stopped, write_shard
+from abx.data.prepare.shard import Done, Failed, Job, PrepareError, Stopped, write_shard
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called now and then, with the numbers of pictures and of shards that are done."""

@@ -5,12 +5,24 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from abx.data.manifests import MANIFEST
 from abx.data.prepare.base import Published, Split
 from abx.data.prepare.folder import agreed, forget, locked
-from abx.data.prepare.manifest import MANIFEST, NAMED, VERSION, Manifest, SplitManifest, to_json, write_json
-from abx.data.prepare.shard import SUFFIX, Failed, Job, Done, PrepareError
+from abx.data.prepare.manifest import (
+    NAMED,
+    VERSION,
+    Highest,
+    Manifest,
+    SplitManifest,
+    highest,
+    to_json,
+    write_json,
+)
+from abx.data.prepare.shard import SUFFIX, Done, Failed, Job, PrepareError
 from abx.data.prepare.work import Progress, in_others, in_this_process
 from abx.data.sources import printable
+from abx.data.webdataset.annotations import MAX_CLASSES
+from abx.types import Vocabulary
 
 
 def prepare(
@@ -24,6 +36,7 @@ def prepare(
     workers: int,
     splits: Sequence[str] = (),
     restart: bool = False,
+    retry: bool = False,
     progress: Progress = lambda pictures, shards: None,
 ) -> Manifest:
     """Write a shard for each unit, `SPLIT-00012-of-00640.arrayrecord`, and at the end `manifest.json`.
@@ -38,6 +51,7 @@ def prepare(
         workers: processes; 1 works in this one.
         splits: names of those to write, () for all. The manifest keeps what it says of the others.
         restart: begin again, whatever is there.
+        retry: make those shards again in which pictures were rejected.
 
     Raises: PrepareError.
     """
@@ -52,7 +66,7 @@ def prepare(
         "units": {split.name: _digest([unit.name for unit in split.units]) for split in chosen},
     }
     jobs = [
-        Job(unit, str(out), f"{split.name}-{k:05d}-of-{len(split.units):05d}{SUFFIX}", short_side, quality)
+        Job(unit, str(out), f"{split.name}-{k:05d}-of-{len(split.units):05d}{SUFFIX}", short_side, quality, retry)
         for split in chosen
         for k, unit in enumerate(split.units)
     ]
@@ -68,10 +82,7 @@ def prepare(
                 raise PrepareError(_all_bad(source, found))
             every |= found
             ordered = {split.name: every[split.name] for split in published.splits if split.name in every}
-            # Classes without names are called by their numbers.
-            highest = max(split.label for split in ordered.values())
-            classes = published.classes or tuple(map(str, range(highest + 1)))
-            words = published.vocabulary
+            classes, words = _names(published, highest(split.highest for split in ordered.values()))
             manifest = Manifest(name, source, published.licence, short_side, quality, classes, words, ordered)
             write_json(out / MANIFEST, to_json(manifest))
             return manifest
@@ -91,6 +102,21 @@ def choose(published: Published, splits: Sequence[str]) -> list[Split]:
     return [there[name] for name in dict.fromkeys(splits or there)]
 
 
+def _names(published: Published, high: Highest) -> tuple[tuple[str, ...], Vocabulary]:
+    """Of all numbers that there are, the numbers themselves where the data set has no names; no classes if no picture
+    has one. Names of classes are then those of objects, where these have none of their own."""
+
+    def named(names: tuple[str, ...], last: int) -> tuple[str, ...]:
+        # A number that no data set of ours goes up to is a mistake or mischief, and its names would fill the memory.
+        return names + tuple(map(str, range(len(names), min(last + 1, MAX_CLASSES))))
+
+    classes, (objects, verbs, nouns) = published.classes, published.vocabulary
+    if high.label < 0 <= high.objects:
+        objects = objects or classes
+    words = Vocabulary(named(objects, high.objects), named(verbs, high.verb), named(nouns, high.noun))
+    return named(classes, high.label) if high.label >= 0 else (), words
+
+
 def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
@@ -103,7 +129,7 @@ def _summary(split: Split, done: Sequence[Done | Failed]) -> SplitManifest:
         reasons=tuple(reason for part in parts for reason in part.reasons)[:NAMED],
         expected=split.expected,
         failed=tuple((each.unit, each.reason) for each in done if isinstance(each, Failed)),
-        label=max((part.label for part in parts), default=-1),
+        highest=highest(part.highest for part in parts),
         shards=tuple(part.shard for part in parts),
     )
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
+from abx.data.manifests import MANIFEST, names_beside
 from abx.data.patterns import shards
-from abx.data.prepare.manifest import names_beside
 from abx.data.records import unpack
 from abx.data.sources import BadRecord, Files, SpecError, printable
 from abx.types import Record, Vocabulary
@@ -39,7 +39,7 @@ class ArrayRecords(Files):
     Left out and listed in `problems`: shards that are no ArrayRecord, are cut off, empty or missing. A record that is
     not ours, or damaged, is a BadRecord; so are all of a shard that has changed since it was indexed.
 
-    Classes and vocabulary are those of `manifest.json` beside the shards; without one there are none.
+    Classes and vocabulary are those of `manifest.json` beside the shards; records without one have no class.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ class ArrayRecords(Files):
         self._paths = [path for path, _, _ in found]
         self._ends = np.cumsum([records for _, records, _ in found], dtype=np.int64)
         self._sizes = [size for _, _, size in found]
-        self.classes, self.vocabulary, unnamed = _names(self._paths)
+        self.classes, self.vocabulary, self._classed, unnamed = _names(self._paths)
         self.problems = (*problems, *unnamed)
         self._open = _Shards()
 
@@ -70,8 +70,11 @@ class ArrayRecords(Files):
         return int(self._ends[-1]) if self._paths else 0
 
     def stored(self, i: int) -> Record:
-        _, record = self._read(*self._place(i))
-        if self.classes and record.label >= len(self.classes):
+        k, j = self._place(i)
+        _, record = self._read(k, j)
+        if os.path.dirname(self._paths[k]) not in self._classed:
+            return record._replace(label=-1)
+        if record.label >= len(self.classes):
             raise BadRecord(f"its class is {record.label}, and there are {len(self.classes)}")
         return record
 
@@ -155,22 +158,25 @@ class _Shards:
             return shard
 
 
-def _names(paths: Sequence[str]) -> tuple[tuple[str, ...], Vocabulary, list[tuple[str, str]]]:
-    """Classes and vocabulary of all folders together, and what is wrong with their manifests."""
+def _names(paths: Sequence[str]) -> tuple[tuple[str, ...], Vocabulary, frozenset[str], list[tuple[str, str]]]:
+    """Classes and vocabulary of all folders together, the folders that have classes, what is wrong with manifests."""
+    classed = set[str]()
     names: dict[str, tuple[str, tuple[str, ...]]] = {}
     problems = []
     for folder in dict.fromkeys(map(os.path.dirname, paths)):
         try:
             classes, vocabulary = names_beside(folder)
         except ValueError as wrong:
-            problems.append((printable(os.path.join(folder, "manifest.json")), str(wrong)))
+            problems.append((printable(os.path.join(folder, MANIFEST)), str(wrong)))
             continue
+        if classes:
+            classed.add(folder)
         for what, own in {"classes": classes, **vocabulary._asdict()}.items():
             first, known = names.setdefault(what, (folder, own)) if own else ("", own)
             if known != own:
                 raise SpecError(
-                    f"{printable(first)} and {printable(folder)} number their {what} differently (manifest.json): "
+                    f"{printable(first)} and {printable(folder)} number their {what} differently ({MANIFEST}): "
                     "write them as a mixture, 0.5*arrayrecord:... + 0.5*arrayrecord:..."
                 )
     found = {what: own for what, (_, own) in names.items()}
-    return found.pop("classes", ()), Vocabulary(**found), problems
+    return found.pop("classes", ()), Vocabulary(**found), frozenset(classed), problems

@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from abx.data.prepare.base import LayoutError, Published, Split
-from abx.data.prepare.reading import AnyFolder, Item, in_units, open_folder
+from abx.data.prepare.reading import AnyFolder, open_folder
+from abx.data.prepare.units import Item, in_units
 from abx.data.sources import printable
 from abx.types import Record
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from abx.data.prepare.base import LayoutError, Published, Split
 from abx.data.prepare.objects import clipped
-from abx.data.prepare.reading import Item, in_units, open_folder
+from abx.data.prepare.reading import open_folder
+from abx.data.prepare.units import Item, in_units
 from abx.data.sources import printable
 from abx.types import CROWD, Objects, Record, Vocabulary
 

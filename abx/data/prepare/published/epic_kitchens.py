@@ -8,7 +8,8 @@ from typing import NamedTuple
 from abx.data.images import MAX_BYTES
 from abx.data.prepare.archives import Entry, entries
 from abx.data.prepare.base import LayoutError, Published, Split
-from abx.data.prepare.reading import NONE, AnyFolder, Row, inside, open_folder
+from abx.data.prepare.reading import AnyFolder, Row, inside, open_folder
+from abx.data.prepare.units import NONE
 from abx.data.sources import printable
 from abx.types import Record, Vocabulary
 
@@ -132,7 +133,7 @@ class Film:
         for frame in self.frames:
             left.setdefault(_file(frame.number), []).append(frame)
         with self.folder.open(self.where) as file:
-            for found in entries(file, lambda name: MAX_BYTES * (name.rpartition("/")[2] in left)):
+            for found in entries(file, lambda name: MAX_BYTES if name.rpartition("/")[2] in left else None):
                 if isinstance(found, Entry):
                     for frame in left.pop(found.name.rpartition("/")[2], ()):
                         yield _record(frame, found.data)

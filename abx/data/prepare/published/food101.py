@@ -1,7 +1,8 @@
 """Food-101: pictures of 101 dishes."""
 
 from abx.data.prepare.base import LayoutError, Published, Split
-from abx.data.prepare.reading import Item, in_units, open_folder
+from abx.data.prepare.reading import open_folder
+from abx.data.prepare.units import Item, in_units
 from abx.data.sources import printable
 from abx.types import Record
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from abx.data.images import MAX_BYTES
-from abx.data.prepare.archives import Entry, Stretch, Span, entries, spans
+from abx.data.prepare.archives import Entry, Span, Stretch, entries, spans
 from abx.data.prepare.base import LayoutError, Published, Split, Unit
 from abx.data.prepare.devkit import Devkit, read_devkit
-from abx.data.prepare.reading import NONE, AnyFolder, Item, in_units, open_folder
+from abx.data.prepare.reading import AnyFolder, open_folder
+from abx.data.prepare.units import NONE, Item, in_units, numbered
 from abx.data.sources import printable
 from abx.types import Record
 
@@ -121,6 +122,9 @@ class ClassTar:
     prefix: str
 
     def __iter__(self) -> Iterator[tuple[str, Record]]:
+        return numbered(self._pictures())
+
+    def _pictures(self) -> Iterator[tuple[str, Record]]:
         with self.folder.open(self.tar) as file:
             part = file if self.place is None else Stretch(file, self.place)
             for found in entries(part, lambda name: MAX_BYTES):

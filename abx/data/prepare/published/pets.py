@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from abx.data.prepare.base import LayoutError, Published, Split
 from abx.data.prepare.objects import clipped
-from abx.data.prepare.reading import Pictures, AnyFolder, Item, in_units, open_folder
+from abx.data.prepare.reading import AnyFolder, open_folder
+from abx.data.prepare.units import Item, Pictures, in_units
 from abx.data.sources import printable
 from abx.types import DIFFICULT, TRUNCATED, Objects, Record, Vocabulary
 
@@ -71,7 +72,7 @@ class Heads:
 
 
 def _heads(folder: AnyFolder, key: str) -> Objects | None:
-    """None, if the xml is not as it should be."""
+    """None, if the xml is not as it should be, or gone. Raises: OSError, if it cannot be read."""
     try:
         with folder.open(f"annotations/xmls/{key[:-4]}.xml") as file:
             text = file.read(MAX_XML)
@@ -87,5 +88,5 @@ def _heads(folder: AnyFolder, key: str) -> Objects | None:
                 TRUNCATED * (each.findtext("truncated") == "1") + DIFFICULT * (each.findtext("difficult") == "1")
             )
         return clipped(boxes, [0] * len(boxes), flags)
-    except (OSError, ElementTree.ParseError, ValueError, ArithmeticError):
+    except (FileNotFoundError, ElementTree.ParseError, ValueError, ArithmeticError):
         return None

@@ -14,7 +14,8 @@ from abx.data.images import MAX_BYTES
 from abx.data.prepare.base import LayoutError, Published, Split
 from abx.data.prepare.objects import clipped
 from abx.data.prepare.published.epic_kitchens import classes
-from abx.data.prepare.reading import NONE, AnyFolder, inside, open_folder
+from abx.data.prepare.reading import AnyFolder, inside, open_folder
+from abx.data.prepare.units import NONE
 from abx.data.sources import printable
 from abx.types import Objects, Record, Vocabulary
 

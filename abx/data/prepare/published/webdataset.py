@@ -1,25 +1,27 @@
 """Any WebDataset: tars in which the members of a sample lie side by side under one key. Compressed ones, too."""
 
-import re
-from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from abx.data.images import MAX_BYTES
-from abx.data.prepare.archives import Entry, entries
+from abx.data.prepare.archives import Entry, Trouble, entries
 from abx.data.prepare.base import LayoutError, Published, Split
-from abx.data.prepare.reading import NONE, AnyFolder, open_folder
-from abx.data.sources import printable
+from abx.data.prepare.reading import AnyFolder, open_folder
+from abx.data.prepare.units import NONE, numbered
+from abx.data.sources import SpecError, printable
 from abx.data.webdataset.annotations import (
-    MAX_CLASSES,
+    MAX_CLASS,
     MAX_JSON,
     MAX_TEXT,
     Annotations,
     BadAnnotations,
     captions,
+    class_of,
     parse,
 )
-from abx.data.webdataset.shard import IMAGES
-from abx.types import Record
+from abx.data.webdataset.names import agreed, listed, number
+from abx.data.webdataset.samples import Sample, kind_of, samples, split
+from abx.types import Record, Vocabulary
 
 ABOUT = """\
 Any WebDataset: tars, plain or compressed (.tar.gz, .tgz, .tar.bz2, .tar.xz), in one folder, or in a folder per split.
@@ -29,8 +31,13 @@ Any WebDataset: tars, plain or compressed (.tar.gz, .tgz, .tar.bz2, .tar.xz), in
     000000000.txt               captions, one a line; else those of the json
     000000000.cls               the class, a decimal number
     000000000.json              "boxes" [[y0, x0, y1, x1], ...] in [0, 1] and as many "labels"; "iscrowd", "difficult",
-                                "truncated"; "captions" or "caption"; "count", "distance", "verb", "noun" (numbers)
-  SRC/classes.txt               optional names of the classes, a line each: number, tab, name
+                                "truncated"; "captions" or "caption"; "count", "distance"; "verb", "noun" (numbers, or
+                                names in their table)
+  SRC/classes.txt               optional names of the classes, a line each: number, tab, name; also objects.txt,
+                                verbs.txt, nouns.txt; in SRC, or in the folder of a split
+
+What is read is what tar: reads of the same tars, but that a verb or a noun that is a word is unknown if no table has
+it: tar: numbers such words when it has seen all of them, which here would be too late.
 
 The tars right in SRC are the split train. A tar that is cut off gives the samples that are whole; members whose path
 leads out of it are refused and counted; links and devices are passed over. Annotations that are not sound are left out.
@@ -38,18 +45,38 @@ leads out of it are refused and counted; links and devices are passed over. Anno
 Terms: those of the data.
 """
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_KINDS = {"txt": MAX_TEXT, "json": MAX_JSON, "cls": 64, **dict.fromkeys(IMAGES, MAX_BYTES)}
-"""Bytes of each that are read."""
+_NO_WORDS = Vocabulary()
+LIMITS = {"txt": MAX_TEXT, "json": MAX_JSON, "cls": MAX_CLASS, "image": MAX_BYTES}
+"""Bytes of each part that are read."""
 
 
 def find(src: str) -> Published:
     folder = open_folder(src)
-    splits = [Split(name, tars(folder, name)) for name in folder.folders() if tars(folder, name)]
+    found = {name: files for name in folder.folders() if (files := tars(folder, name))}
     if here := tars(folder):
-        splits = [Split("train", here), *(split for split in splits if split.name != "train")]
-    if not splits:
+        found = {"train": here, **{name: files for name, files in found.items() if name != "train"}}
+    if not found:
         raise no_tars(folder)
-    return Published(tuple(splits), _classes(folder), licence="that of the data")
+    classes, objects, verbs, nouns = (
+        _names(folder, found, f"{what}.txt") for what in ("classes", "objects", "verbs", "nouns")
+    )
+    words = Vocabulary(objects, verbs, nouns)
+    splits = [Split(name, [replace(tar, words=words) for tar in files]) for name, files in found.items()]
+    return Published(tuple(splits), classes, words, licence="that of the data")
+
+
+def _names(folder: AnyFolder, splits: Iterable[str], file: str) -> tuple[str, ...]:
+    """From the table in the folder, or in those of the splits; () if there is none.
+
+    Raises: LayoutError, if two differ.
+    """
+    places = [place for place in ("", *splits) if folder.has(f"{place}/{file}" if place else file)]
+    try:
+        return listed(
+            agreed({folder.said(place): folder.text(f"{place}/{file}".lstrip("/")) for place in places}, file)
+        )
+    except SpecError as wrong:
+        raise LayoutError(str(wrong)) from wrong
 
 
 def no_tars(folder: AnyFolder) -> LayoutError:
@@ -70,62 +97,46 @@ class Tar:
     name: str
     folder: AnyFolder
     file: str
+    words: Vocabulary = _NO_WORDS
+    """The verbs and nouns that a word may be."""
 
     def __iter__(self) -> Iterator[tuple[str, Record]]:
         stem = printable(self.file.rpartition("/")[2].split(".")[0])
-        seen: dict[str, int] = {}
-        for key, record in self._samples():
-            count = seen[key] = seen.get(key, 0) + 1
-            yield f"{stem}/{key}" + (f"#{count}" if count > 1 else ""), record
+        return numbered((f"{stem}/{key}", record) for key, record in self._samples())
 
     def _samples(self) -> Iterator[tuple[str, Record]]:
-        key, parts = "", dict[str, bytes]()
+        troubles = list[Trouble]()
         with self.folder.open(self.file) as file:
-            for found in entries(file, lambda name: _KINDS.get(name.rpartition(".")[2].lower(), 0)):
-                if not isinstance(found, Entry):
-                    yield from _sample(key, parts)
-                    key, parts = "", {}
-                    yield found.reason, NONE
-                    continue
-                folder, _, base = found.name.rpartition("/")
-                stem, _, extension = base.partition(".")
-                extension = extension.lower()
-                if not stem:
-                    continue
-                member_key = "/".join([part for part in folder.split("/") if part not in ("", ".")] + [stem])
-                if member_key != key or extension in parts:
-                    yield from _sample(key, parts)
-                    key, parts = member_key, {}
-                parts[extension] = found.data
-        yield from _sample(key, parts)
+            for sample in samples(_members(entries(file, _wanted), troubles)):
+                yield printable(sample.key), _record(sample, self.words)
+                yield from ((trouble.reason, NONE) for trouble in troubles)
+                troubles.clear()
+        yield from ((trouble.reason, NONE) for trouble in troubles)
 
 
-def _sample(key: str, parts: dict[str, bytes]) -> Iterator[tuple[str, Record]]:
-    if not parts:
-        return
+def _wanted(name: str) -> int | None:
+    """Bytes of a member; of those that only tell where a sample ends, 0."""
+    found = split(name)
+    return None if found is None else LIMITS.get(kind_of(found[1]) or "", 0)
+
+
+def _members(found: Iterable[Entry | Trouble], troubles: list[Trouble]) -> Iterator[tuple[str, Entry]]:
+    for each in found:
+        if isinstance(each, Trouble):
+            troubles.append(each)
+        else:
+            yield each.name, each
+
+
+def _record(sample: Sample[Entry], words: Vocabulary) -> Record:
+    none = Entry("", b"", 0)
+    image, text, cls, json = (sample.parts.get(kind, none) for kind in ("image", "txt", "cls", "json"))
     try:
-        said = parse(_part(parts, {"json"}) or b"{}")
+        said = parse(json.start or b"{}")
     except BadAnnotations:
         said = Annotations()
-    number = (_part(parts, {"cls"}) or b"").strip()
-    label = int(number) if re.fullmatch(rb"\d{1,9}", number) and int(number) < MAX_CLASSES else -1
-    verb, noun = (word if isinstance(word, int) else -1 for word in (said.verb, said.noun))
-    texts = captions(_part(parts, {"txt"}) or b"") or said.captions
-    image = _part(parts, IMAGES) or b""
-    yield printable(key), Record(image, label, texts, said.objects, said.count, said.distance, verb, noun)
-
-
-def _part(parts: dict[str, bytes], extensions: Set[str]) -> bytes | None:
-    """The first part that is named so, else the first whose name ends so."""
-    named = [data for extension, data in parts.items() if extension in extensions]
-    ending = [data for extension, data in parts.items() if extension.rpartition(".")[2] in extensions]
-    return next(iter(named + ending), None)
-
-
-def _classes(folder: AnyFolder) -> tuple[str, ...]:
-    """Names of the classes, their numbers where there is none; () without classes.txt."""
-    if not folder.has("classes.txt"):
-        return ()
-    lines = [line.split("\t") for line in folder.lines("classes.txt")]
-    table = {int(line[0]): printable(line[-1]) for line in lines if re.fullmatch(r"[0-9]{1,6}", line[0])}
-    return tuple(table.get(i, str(i)) for i in range(max(table, default=-1) + 1))
+    label, texts = class_of(cls.start), captions(text.start) or said.captions
+    verb, noun = number(said.verb, words.verbs), number(said.noun, words.nouns)
+    return Record(
+        image.data, -1 if label is None else label, texts, said.objects, said.count, said.distance, verb, noun
+    )

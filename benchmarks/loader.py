@@ -16,9 +16,9 @@ Variants: default (Pillow alone, whatever is installed) and fast (simplejpeg and
 without workers, torch (decodes for every view), torch-float (the same, and ToTensor, as most recipes have it) and
 torch-once (decodes once per image). But for torch-float the views stay uint8, "h w c".
 
-Stages, ms of processor time a view: read, decode (with the header), place (drawing boxes), crop (and resize, written to
-the batch), collate (of the boxes: nothing else is left); transfer and augment are JAX's, on its default device: on a CPU
-that is the same core. The last line is JSON.
+Stages, ms of processor time a view: read, decode (with the header), place (drawing boxes), crop (and resize, written
+to the batch), collate (of the boxes: nothing else is left); transfer and augment are JAX's, on its default device: on
+a CPU that is the same core. The last line is JSON.
 """
 
 import json

@@ -329,7 +329,7 @@ def test_a_shard_that_goes_away_or_shrinks(tmp_path: Path, monkeypatch: pytest.M
     assert good == {}
     assert list(bad.values()) == [
         "the shard can no longer be read: No such file or directory",
-        "the shard can no longer be read: it has become shorter",
+        "the shard has changed since it was indexed",
     ]
 
 

@@ -38,8 +38,10 @@ Examples:
 def main(argv: Sequence[str] | None = None) -> None:
     """Exits with 2 and one sentence when something cannot be."""
     try:
-        _main(argv)
-        sys.stdout.flush()
+        try:
+            _main(argv)
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read has had enough, as in abx ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None

@@ -44,7 +44,7 @@ class Index:
         for remark in remarks:
             print(remark)
         for name, reason in source.problems[:SAID]:
-            print(f"left out {name}: {reason}")
+            print(f"left out or used in part: {name}: {reason}")
         if len(source.problems) > SAID:
             print(f"... and {len(source.problems) - SAID:,} more")
         print(f"{len(source):,} images, {len(source.problems):,} problems, {seconds:.1f} s")

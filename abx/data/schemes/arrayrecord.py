@@ -20,7 +20,7 @@ USAGE = "arrayrecord:GLOB"
 SUFFIX = ".arrayrecord"
 
 OPEN_SHARDS = 64
-"""Shards kept open per process, far below the usual limit of 1024."""
+"""Shards that a source keeps open, far below the usual limit of 1024."""
 READER = "readahead_buffer_size:0,max_parallelism:0"
 """Each record is read alone, in the thread that asks for it."""
 

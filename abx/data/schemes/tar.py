@@ -12,7 +12,7 @@ from abx.data.webdataset import build as building
 from abx.data.webdataset.annotations import Annotations, BadAnnotations, captions, parse
 from abx.data.webdataset.files import Changed, open_file
 from abx.data.webdataset.index import indexed
-from abx.data.webdataset.names import names
+from abx.data.webdataset.names import names, number
 from abx.data.webdataset.shard import Said
 from abx.types import Record, Vocabulary
 
@@ -43,7 +43,7 @@ class Tar(Files):
     """A `Source` of the samples of some shards, in the order of the shards and of their members. Nothing is unpacked.
 
     A key is a member's path up to the first dot of its base name; what follows is the extension. A sample is a run of
-    members of one key, and a repeated extension begins another. Read are one picture (`shard.IMAGES`, the first one if
+    members of one key, and a repeated extension begins another. Read are one picture (`samples.IMAGES`, the first one if
     there are several), `.cls` (the class, a decimal number), `.txt` (captions, one a line) and what `Annotations` has
     of a `.json`, its captions only where no `.txt` has any. Case does not matter. Where none is named so, what ends so
     is taken: `x.left.jpg` is the picture of x, unless there is an `x.jpg`.
@@ -97,7 +97,7 @@ class Tar(Files):
             raise BadRecord(f"the shard can no longer be read: {error.strerror or error}") from error
         except BadAnnotations as bad:
             raise BadRecord(str(bad)) from bad
-        verb, noun = _number(said.verb, self.vocabulary.verbs), _number(said.noun, self.vocabulary.nouns)
+        verb, noun = number(said.verb, self.vocabulary.verbs), number(said.noun, self.vocabulary.nouns)
         return Record(image, label, texts or said.captions, said.objects, said.count, said.distance, verb, noun)
 
     def name(self, i: int) -> str:
@@ -136,10 +136,3 @@ def _vocabulary(said: Sequence[Said], folders: Sequence[str], named_by_class: bo
         names(folders, "verbs.txt", last(each.verbs for each in said), verbs),
         names(folders, "nouns.txt", last(each.nouns for each in said), nouns),
     )
-
-
-def _number(said: int | str, known: tuple[str, ...]) -> int:
-    """A word's place among those known, -1 if it is not there."""
-    if isinstance(said, int):
-        return said
-    return known.index(said) if said in known else -1

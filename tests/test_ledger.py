@@ -23,6 +23,9 @@ def test_counters_follow_from_the_step(tmp_path: Path):
         ledger(step, ds[step])
     want = {
         "data/read": 50,
+        "data/left_out": 0,
+        "data/reward/rejected": 0,
+        "data/value/rejected": 0,
         "data/rejected": 0,
         "data/reward/images": 20,
         "data/reward/views": 40,

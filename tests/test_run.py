@@ -305,3 +305,43 @@ def test_too_much_that_cannot_be_read_stops_the_run_with_a_report(tmp_path, comp
     assert last["data/train/views"] == 128
     assert last["data/train/epochs"] == 64 / 8
     assert last["data/rejected"] > 2
+
+
+def test_a_run_goes_on_with_the_one_picture_in_ten_that_can_be_read_and_says_so(tmp_path, compiled, capsys):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((20, 20, 3), 40 * i, np.uint8)).save(pictures / f"{i}.png")
+    for i in range(27):
+        (pictures / f"bad{i}.png").write_bytes(b"")
+    recipe = tiny("simclr", tmp_path / "run", **QUICK)
+    recipe = replace(recipe, data=replace(recipe.data, train=f"folder:{pictures}"))
+    running.run(recipe)
+    assert final(recipe.out)["step"] == 8
+    report = (recipe.out / "report.txt").read_text()
+    assert re.search(r"\d+ of \d+ pictures that stream train tried could not be used \(\d\d%\)", report)
+    assert "x empty file" in report
+
+
+def test_a_run_whose_data_goes_away_ends_with_one_sentence(tmp_path, compiled, monkeypatch, capsys):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(6):
+        Image.fromarray(np.full((20, 20, 3), 40 * i, np.uint8)).save(pictures / f"{i}.png")
+    recipe = tiny("simclr", tmp_path / "run", **QUICK)
+    recipe = replace(recipe, data=replace(recipe.data, train=f"folder:{pictures}"))
+    original = Ledger.__call__
+
+    def call(self, at, loaded):
+        if at == 3:
+            for path in pictures.iterdir():
+                path.unlink()
+        original(self, at, loaded)
+
+    monkeypatch.setattr(Ledger, "__call__", call)
+    with pytest.raises(SystemExit) as stopped:
+        running.run(recipe)
+    assert stopped.value.code == 1
+    err = capsys.readouterr().err
+    assert "records in a row could not be used; the last, " in err
+    assert "Traceback" not in err

@@ -20,8 +20,9 @@ from abx.types import ABBatch, AnyArray, Pairs, Views
 
 STREAM = 2
 """Version of what (seed, step) gives: another when records, crops or texts of a step become others."""
-TRIES = 32
-"""Records tried for one place in a batch before the data is given up as unusable."""
+TRIES = 1000
+"""Records tried for one place in a batch before the data is given up: even of data that is nearly all bad, a good one
+turns up before that."""
 REASON = 240
 """Bytes of the reason for which one was not used."""
 MAX_IMAGES = 1 << 60

@@ -71,7 +71,7 @@ class PairData:
     """What the workers are. Processes scale with the cores; threads start at once and need no shared memory."""
     max_rejected: float = 0.1
     """Largest share of a stream's pictures that may turn out unusable: beyond it, counted from the first 1,000 on, the
-    run stops and says why. 1 = never stop."""
+    run stops and says why; a shorter run says so at its end. 1 = never stop."""
 
     def specs(self) -> dict[str, str]:
         return {"train": self.train}
@@ -129,7 +129,7 @@ class ABData:
     """What the workers are. Processes scale with the cores; threads start at once and need no shared memory."""
     max_rejected: float = 0.1
     """Largest share of a stream's pictures that may turn out unusable: beyond it, counted from the first 1,000 on, the
-    run stops and says why. 1 = never stop."""
+    run stops and says why; a shorter run says so at its end. 1 = never stop."""
 
     def specs(self) -> dict[str, str]:
         return {"reward": self.reward, "value": self.value}

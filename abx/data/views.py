@@ -10,6 +10,8 @@ from abx.data.images import Picture
 from abx.data.resizing import Resize, missing
 from abx.types import Stored, Views
 
+MAX_SIZE = 4096
+
 
 @dataclass(frozen=True)
 class RandomCrops:
@@ -33,8 +35,8 @@ class RandomCrops:
         found = []
         if self.n < 1:
             found.append(f"{name}.n must be at least 1, not {self.n}")
-        if self.size < 1:
-            found.append(f"{name}.size must be at least 1, not {self.size}")
+        if not 1 <= self.size <= MAX_SIZE:
+            found.append(f"{name}.size must be from 1 to {MAX_SIZE}, not {self.size}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             found.append(f"{name}.scale must be 0 < low <= high <= 1, not {self.scale[0]} {self.scale[1]}")
         if not 0 < self.ratio[0] <= self.ratio[1]:

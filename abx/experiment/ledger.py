@@ -49,8 +49,7 @@ class Ledger:
             rows = [row for row in read_lines(self.path) if "name" in row]
             write_lines(self.path, rows)  # without a line that a kill cut off
             self.named |= {row["name"] for row in rows}
-        sources = {id(source): source for source in self.sources.values()}.values()
-        self._name([problem for source in sources for problem in source.problems])
+        self._name([problem for source in self._distinct() for problem in source.problems])
 
     def __call__(self, step: int, loaded: Loaded) -> None:
         """Raises: TooManyRejected."""
@@ -62,15 +61,18 @@ class Ledger:
             self.reasons.setdefault(stream, Counter()).update(reasons)
             found += [(self.sources[stream].name(i), why) for i, why in zip(records.tolist(), reasons, strict=True)]
         self._name(found)
-        self._check()
+        if reports := self.reports(ENOUGH):
+            raise TooManyRejected("\n".join(reports))
 
     def metrics(self) -> dict[str, float]:
         """Totals since the run's first step: by stream images, views, epochs (of a mixture one for each part)."""
         found = {"data/rejected": float(self.rejected.total()), "data/read": 0.0}
+        found["data/left_out"] = float(sum(len(source.problems) for source in self._distinct()))
         for stream, batch in self.data.batch_sizes().items():
             images, source = self.step * batch, self.sources[stream]
             found["data/read"] += images
             found[f"data/{stream}/images"] = float(images)
+            found[f"data/{stream}/rejected"] = float(self.rejected[stream])
             found[f"data/{stream}/views"] = float(images * self.data.crops()[stream].n)
             if isinstance(source, Mixture):
                 for k, epochs in enumerate(source.epochs(images)):
@@ -86,11 +88,17 @@ class Ledger:
     def restore(self, step: int, saved: dict[str, int]) -> None:
         self.step, self.rejected = step, Counter(saved)
 
-    def _check(self) -> None:
+    def reports(self, enough: int = 1) -> list[str]:
+        """Of each stream more of which could not be used than is allowed, once so many pictures were tried."""
+        found = []
         for stream, count in self.rejected.items():
             tried = self.step * self.data.batch_sizes()[stream] + count
-            if tried >= ENOUGH and count > self.data.max_rejected * tried:
-                raise TooManyRejected(self._report(stream, count, tried))
+            if tried >= enough and count > self.data.max_rejected * tried:
+                found.append(self._report(stream, count, tried))
+        return found
+
+    def _distinct(self) -> list[Source]:
+        return list({id(source): source for source in self.sources.values()}.values())
 
     def _report(self, stream: str, count: int, tried: int) -> str:
         lines = [

@@ -38,6 +38,8 @@ def plan(recipe: Recipe) -> str:
             f"data.{name:<7} {data.specs()[name]}: {images:,} images; a step takes {batch:,} images x {crops.n} views "
             f"of {crops.size} px; {_epochs(sources[name], steps * batch)}"
         )
+        if problems := sources[name].problems:
+            lines.append(f"             {len(problems):,} left out, the first: {': '.join(problems[0])}")
     sizes = {name: crops.size for name, crops in data.crops().items()}
     flops = step_flops(recipe.method, data.batch_sizes(), sizes, next(reversed(data.crops().values())).n)
     if flops is not None:

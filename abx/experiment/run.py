@@ -23,7 +23,7 @@ from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data import loader, workers
 from abx.data.images import crop_resize
 from abx.data.loader import STREAM
-from abx.data.sources import Source, fingerprint
+from abx.data.sources import BadRecord, Source, fingerprint
 from abx.data.streams import Data, open_sources, views_per_step
 from abx.experiment.cli import fail
 from abx.experiment.config import Recipe, differences, to_json
@@ -56,7 +56,7 @@ def run(recipe: Recipe) -> TrainState | None:
     except CheckpointError as wrong:
         print(f"error: {wrong}", file=sys.stderr)
         raise SystemExit(1) from wrong
-    except TooManyRejected as wrong:
+    except (TooManyRejected, BadRecord) as wrong:
         (recipe.out / "report.txt").write_text(f"{wrong}\n")
         print(f"error: {wrong}", file=sys.stderr)
         raise SystemExit(1) from wrong
@@ -98,7 +98,7 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
                     "rejected": ledger.saved(),
                 },
             )
-    _finish(recipe, state, monitor or Monitor(recipe, sources), complete=not cut)
+    _finish(recipe, state, monitor or Monitor(recipe, sources), ledger, complete=not cut)
     return state, cut
 
 
@@ -207,9 +207,9 @@ def _draw_views(path: Path, data: Data, sources: dict[str, Source], first: loade
     _save_png(draw_views(pictures, Views(views.images[:rows], views.boxes[:rows])), path)
 
 
-def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, complete: bool) -> None:
+def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, ledger: Ledger, complete: bool) -> None:
     out = recipe.out
-    text = verdict(out)
+    text = "\n\n".join([verdict(out), *ledger.reports()])
     (out / "report.txt").write_text(text)
     if isinstance(recipe.method, AB) and complete:  # who was told to stop does not linger over pictures
         loaded = monitor.batch(0)

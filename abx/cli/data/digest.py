@@ -57,6 +57,8 @@ class Digest:
             problems.append(f"--batch must be a multiple of --hosts {self.hosts}, not {self.batch}")
         if not steps or int(steps[1]) >= int(steps[2]):
             problems.append(f"--steps must be FIRST:END with FIRST < END, not {self.steps}")
+        elif int(steps[2]) * self.batch >= 2**53:
+            problems.append(f"--steps {self.steps} is more than any run will see")
         if self.workers < 0:
             problems.append(f"--workers must be at least 0, not {self.workers}")
         if min(self.seed, self.stream) < 0:

@@ -16,7 +16,7 @@ from runs import rows, saved, steps_of, tiny
 from abx import parallel, train
 from abx.checkpoint import Checkpoints
 from abx.data.sources import SpecError
-from abx.experiment import Checkpointing, Evaluation, Logging
+from abx.experiment import Checkpointing, Evaluation, Logging, drawing
 from abx.experiment import run as running
 from abx.experiment.folder import load
 from abx.experiment.ledger import Ledger
@@ -273,7 +273,7 @@ def test_surroundings_of_before_are_kept(tmp_path, monkeypatch):
 
 
 def test_a_box_is_seen_as_it_is_said():
-    on_pixels = lambda *box: (running._on_pixels(box, 20, 300) * [20, 300, 20, 300]).round(4).tolist()
+    on_pixels = lambda *box: (drawing.on_pixels(box, 20, 300) * [20, 300, 20, 300]).round(4).tolist()
     assert on_pixels(0.25, 0.25, 0.75, 0.75) == [5, 75, 15, 225]
     assert on_pixels(0.51, 0.501, 0.52, 0.502) == [10, 150, 11, 151]
     assert on_pixels(0.99, 0.999, 1.0, 1.0) == [19, 299, 20, 300]

@@ -75,9 +75,9 @@ def value_map(verb: ValueMap) -> None:
     from abx.data.images import BadImage, decode
     from abx.data.sources import SpecError
     from abx.data.streams import open_sources
+    from abx.experiment.drawing import draw_map
     from abx.experiment.folder import load
     from abx.experiment.monitor import Monitor
-    from abx.experiment.run import draw_map
     from abx.methods.ab import AB
 
     method = recipe.method

@@ -6,27 +6,23 @@ import platform
 import shutil
 import sys
 import time
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image
 
 import abx
 from abx import parallel, train
-from abx.analysis.pictures import draw_value_map, draw_views
-from abx.analysis.value_map import value_map
 from abx.checkpoint import CheckpointError, Checkpoints
-from abx.data import loader, workers
-from abx.data.images import crop_resize
+from abx.data import workers
 from abx.data.loader import STREAM
 from abx.data.sources import BadRecord, Source, fingerprint
-from abx.data.streams import Data, open_sources, views_per_step
+from abx.data.streams import open_sources, views_per_step
 from abx.experiment.cli import fail
 from abx.experiment.config import Recipe, differences, to_json
+from abx.experiment.drawing import MIDDLE, draw_first_views, draw_map
 from abx.experiment.folder import locked, verdict
 from abx.experiment.ledger import Ledger, TooManyRejected
 from abx.experiment.monitor import Monitor
@@ -35,7 +31,6 @@ from abx.fit import Pace, fit
 from abx.log import MetricsLog, read_metrics
 from abx.methods.ab import AB
 from abx.train import TrainState
-from abx.types import ABBatch, Views
 
 
 def run(recipe: Recipe) -> TrainState | None:
@@ -43,7 +38,7 @@ def run(recipe: Recipe) -> TrainState | None:
 
     Raises: SpecError for data that cannot be opened and for a folder that cannot be written or that another process
     writes. Exits with 2 for what only the devices or the folder can tell, with 1 when a checkpoint cannot be written or
-    read, and with 128 + its number when a signal cut the run short (see `fit`).
+    read or too much of the data cannot be used, and with 128 + its number when a signal cut the run short (see `fit`).
     """
     if recipe.dry_run:
         print(plan(recipe))
@@ -76,7 +71,7 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
     ledger = Ledger(recipe.data, sources, out / "rejected.jsonl")
     with Checkpoints(out / "checkpoints", recipe.ckpt.keep, recipe.ckpt.keep_best) as checkpoints:
         state = _state(recipe, tx, mesh, first.batch, checkpoints, ledger, fingerprints)
-        _draw_views(out / "views.png", recipe.data, sources, first)
+        draw_first_views(out / "views.png", recipe.data, sources, first)
         start, took = int(state.step), time.monotonic() - began
         print(f"{out}: step {start} of {recipe.steps}, {_describe(recipe, state)}, ready in {took:.0f} s", flush=True)
         pace = Pace(recipe.steps, recipe.log.every, recipe.eval.every, recipe.ckpt.every, views_per_step(recipe.data))
@@ -150,14 +145,16 @@ def _write_environment(path: Path) -> None:
 
 def environment() -> dict[str, Any]:
     """Versions and devices: what a figure needs beside it."""
-    packages = ("jax", "jaxlib", "equinox", "optax", "grain", "orbax-checkpoint", "numpy", "pillow")
+    core = ("jax", "jaxlib", "equinox", "optax", "grain", "orbax-checkpoint", "numpy", "pillow")
+    extras = ("simplejpeg", "opencv-python-headless", "pyarrow")
+    versions = {name: next((d.version for d in distributions(name=name)), None) for name in (*core, *extras)}
     return {
         "abx": abx.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "command": sys.argv,
         "devices": [str(d.device_kind) for d in jax.devices()],
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: number for name, number in versions.items() if number},
     }
 
 
@@ -198,15 +195,6 @@ def _change(before: list[Any], now: list[Any]) -> str:
     return "holds other pictures than when the run began"
 
 
-def _draw_views(path: Path, data: Data, sources: dict[str, Source], first: loader.Loaded) -> None:
-    """The crops of the first batch on the pictures they were cut from; of two streams, the value's."""
-    name, index = next(reversed(first.records.items()))
-    views: Views = data.part(first.batch, name)
-    rows = min(4, len(index))
-    pictures = [sources[name][int(i)].image for i in index[:rows]]
-    _save_png(draw_views(pictures, Views(views.images[:rows], views.boxes[:rows])), path)
-
-
 def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, ledger: Ledger, complete: bool) -> None:
     out = recipe.out
     text = "\n\n".join([verdict(out), *ledger.reports()])
@@ -227,36 +215,6 @@ def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, ledger: Ledger,
         n for n in ("report.txt", "views.png", "value_map.png", "metrics.jsonl", "final.json") if (out / n).exists()
     ]
     print("written: " + "  ".join(str(out / n) for n in names))
-
-
-MIDDLE = (0.25, 0.25, 0.75, 0.75)
-"""Where the run's own value map stands in its picture."""
-
-
-def draw_map(
-    path: Path,
-    method: AB[Any],
-    model: Any,
-    carry: Any,
-    picture: UInt8[np.ndarray, "h w 3"],
-    box: tuple[float, float, float, float],
-    batch: ABBatch,
-) -> None:
-    """The value map of a picture seen from `box`, with annotations from the reward part of `batch`."""
-    source = _on_pixels(box, picture.shape[0], picture.shape[1])
-    view = crop_resize(picture, source, batch.value.images.shape[2])
-    found = value_map(method, model, carry, view, source, batch.reward)
-    thumbs = [np.asarray(batch.reward.images[i, 1]) for i in found.chosen]
-    title = f"{path.parent.name}: what moving is worth"
-    _save_png(draw_value_map(picture, source, found.boxes, found.values, thumbs, found.rewards, title=title), path)
-
-
-def _on_pixels(box: tuple[float, float, float, float], height: int, width: int) -> Float[np.ndarray, "4"]:
-    """The box to the nearest pixel edges, around one pixel at least: what is seen is then exactly what is said."""
-    sides = np.array([height, width])
-    low = np.minimum(np.rint(np.array(box[:2]) * sides), sides - 1)
-    high = np.maximum(np.rint(np.array(box[2:]) * sides), low + 1)
-    return np.concatenate([low / sides, high / sides]).astype(np.float32)
 
 
 def digests(state: TrainState) -> dict[str, str]:
@@ -286,7 +244,3 @@ def _write_json(path: Path, value: Any) -> None:
     beside = path.with_suffix(".tmp")
     beside.write_text(json.dumps(value, indent=1) + "\n")
     beside.replace(path)
-
-
-def _save_png(picture: Image.Image, path: Path) -> None:
-    picture.save(path, format="PNG")

@@ -40,6 +40,7 @@ class Numbered:
     classes: tuple[str, ...] = ()
     vocabulary = Vocabulary()
     problems: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, length: int, bad: tuple[int, ...] = (), log: str = "") -> None:
         self.length, self.bad, self.log = length, frozenset(bad), log

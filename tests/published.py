@@ -35,6 +35,15 @@ def write(path: Path, content: bytes | str) -> None:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def zip_of(root: Path, target: Path, folders: bool) -> Path:
+    """All below a folder, as many tools pack it, with an entry for each folder; others write none."""
+    with zipfile.ZipFile(target, "w") as pack:
+        for path in sorted(root.rglob("*")):
+            if path.is_file() or folders:
+                pack.write(path, path.relative_to(root))
+    return target
+
+
 def tar_of(names: list[str], prefix: str = "") -> bytes:
     return packed([(prefix + name, picture(name)) for name in names])
 

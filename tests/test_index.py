@@ -31,8 +31,19 @@ def test_problems_are_told(capsys, tmp_path):
     (tmp_path / "b.tar").write_bytes(b"no tar at all" * 100)
     main(["data", "index", f"tar:{tmp_path}/*.tar", "--workers", "1"])
     out = capsys.readouterr().out
-    assert "left out or used in part: " in out
+    assert f"left out: {tmp_path}/a.tar:y: no picture among its parts (txt)" in out
+    assert f"left out: {tmp_path}/b.tar: not a tar" in out
     assert "1 images, 2 problems" in out
+
+
+def test_notes_are_told_as_they_are(capsys, tmp_path):
+    for name in ("cat/1.png", "dog/2.png", "stray.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(encoded(smooth(4, 6), "PNG"))
+    main(["data", "index", f"folder:{tmp_path}"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("folders are no classes: 1 of 3 pictures")
+    assert said[1].startswith("3 images, 0 problems")
 
 
 @pytest.mark.parametrize(

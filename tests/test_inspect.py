@@ -40,6 +40,7 @@ class Told:
     """A `Source` of given records; None is one that cannot be read."""
 
     problems: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self, records: list[Record | None], classes: tuple[str, ...] = (), vocabulary: Vocabulary = Vocabulary()
@@ -272,7 +273,7 @@ def test_page_needs_nothing_and_obeys_nobody():
     boxes = Objects(BOXES, np.array([0, 7]), np.array([DIFFICULT, 0], np.uint8))
     source = Told([Record(TALL, 0, (HOSTILE, "\ud800 é"), boxes, verb=0, noun=0), None], (HOSTILE,), vocabulary)
     source.name = lambda i: f"{i}<img src=http://x>"
-    source.problems = ((HOSTILE, HOSTILE),)
+    source.problems, source.notes = ((HOSTILE, HOSTILE),), (f"of note: {HOSTILE}",)
     text, _ = page_of(source, RandomCrops(2, 16))
     text.encode()
     parsed = Page(text)
@@ -286,6 +287,7 @@ def test_page_needs_nothing_and_obeys_nobody():
     assert "\u202e" not in text
     assert "<script>alert('x')</script>" in parsed.text
     assert "class: <script>" in parsed.text
+    assert "of note: <script>" in parsed.text
     assert "(difficult)" in parsed.text
 
 
@@ -350,11 +352,13 @@ def test_verb_says_and_writes(tmp_path, capsys):
 def test_verb_ends_well_when_all_is_bad(tmp_path, capsys):
     for i in range(300):
         (tmp_path / f"{i}.jpg").write_bytes(b"%d is no picture" % i)
-    code, said, _ = run(capsys, Inspect(f"folder:{tmp_path}", page=False, json=True))
+    code, said, err = run(capsys, Inspect(f"folder:{tmp_path}", page=False, json=True))
     assert code == 1
     assert len(said.splitlines()) < 40
     last = json.loads(said.splitlines()[-1])
     assert (last["images"], last["readable"], len(last["rejected"])) == (300, 0, 300)
+    assert err.startswith(f"error: none of the 300 images could be read; the first: {tmp_path}/0.jpg: ")
+    assert err.count("\n") == 1
     out = tmp_path / "page.html"
     assert run(capsys, Inspect(f"folder:{tmp_path}", out))[0] == 1
     assert "300 rejected" in Page(out.read_text()).text
@@ -400,14 +404,89 @@ def test_no_number_of_workers_is_one_for_each_core(capsys, monkeypatch):
     assert asked == [7, 1, 3]
 
 
+@pytest.mark.parametrize(
+    ("spec", "rejected"),
+    [
+        ("tar:zero_bytes.tar", {"zero_bytes.tar": "is empty"}),
+        ("tar:not_a_tar.tar", {"not_a_tar.tar": "not a tar"}),
+        ("tar:long.tar", {"long.tar": "not a tar"}),
+        ("tar:empty.tar", {}),
+        ("tar:unlabelled.tar", {"unlabelled.tar:x": "its class is no number from 0 to 999999: b'cat'"}),
+        ("folder:nothing", {}),
+        ("folder:rubbish", {}),
+        ("parquet:not_a_tar.tar", {"not_a_tar.tar": None}),
+        ("1*folder:nothing", {}),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_where_there_is_nothing_to_look_at_json_says_so(spec, rejected, workers, tmp_path, capsys, monkeypatch):
+    (tmp_path / "zero_bytes.tar").touch()
+    (tmp_path / "not_a_tar.tar").write_bytes(b"just some text")
+    (tmp_path / "long.tar").write_bytes(b"just some text" * 100)
+    write_tar(tmp_path / "empty.tar", {})
+    write_tar(tmp_path / "unlabelled.tar", {"x.jpg": encoded(TALL), "x.cls": b"cat"})
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "rubbish").mkdir()
+    (tmp_path / "rubbish" / "a.txt").write_text("words")
+    monkeypatch.chdir(tmp_path)
+    code, said, err = run(capsys, Inspect(spec, tmp_path / "page.html", json=True, workers=workers))
+    last = json.loads(said.splitlines()[-1])
+    assert code == 1
+    assert (last["images"], last["readable"]) == (len(rejected), 0)
+    got = {name.removeprefix(f"{tmp_path}/"): reason for name, reason in last["rejected"].items()}
+    assert got == {name: reason or got[name] for name, reason in rejected.items()}
+    assert err.startswith(f"error: {spec} holds no pictures")
+    assert err.count("\n") == 1
+    assert (tmp_path / "page.html").is_file()
+
+
+def test_images_are_the_readable_and_the_rejected(tmp_path, capsys):
+    """Also those of one name, and what indexing left out, however few are looked at."""
+    members = [("a.jpg", b"cut"), ("b.txt", b"alone"), ("a.jpg", b"cut"), ("c.cls", b"1"), ("b.txt", b"again")]
+    members += [(f"{k}.jpg", encoded(TALL)) for k in range(8)]
+    write_tar(tmp_path / "s.tar", members)
+    for limit, images in ((0, 13), (None, 13), (5, 8)):
+        _, said, _ = run(capsys, Inspect(f"tar:{tmp_path}/s.tar", limit=limit, page=False, json=True))
+        last = json.loads(said.splitlines()[-1])
+        assert last["images"] == last["readable"] + len(last["rejected"]) == images
+        if limit != 5:
+            assert [name.partition("s.tar:")[2] for name in last["rejected"]] == ["b", "c", "b #2", "a", "a #2"]
+
+
+def test_a_name_that_looks_like_a_second_one_takes_nothing_from_it():
+    source = Told([None, None, None, None])
+    source.name = lambda i: ("x #2", "x", "x", "x #2")[i]
+    assert list(survey(source).rejected) == ["x #2", "x", "x #3", "x #2 #2"]
+
+
+def test_of_drawn_pictures_a_thousand_are_looked_at_unless_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("abx.data.survey.DRAWN", 10)
+    drawn, files = Numbered(40), Told([Record(encoded(smooth(8, 8)))] * 30)
+    assert [survey(drawn, limit).read for limit in (None, 0, 20)] == [10, 40, 20]
+    assert survey(files, None).read == 30
+    mixed = Mixture([drawn, files, Numbered(4)], [Fraction(1), Fraction(1), Fraction(1)])
+    found = survey(mixed, None)
+    assert (found.records, found.read, found.formats) == (74, 44, {"JPEG": 30, "drawn": 14})
+    assert found == survey(mixed, None)
+    assert survey(mixed, 20).read == 20
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
+    assert run(capsys, Inspect("scenes", limit=600, page=False))[2] == ""
+    monkeypatch.setattr("abx.cli.data.inspect.EVERY", 0.0)
+    assert run(capsys, Inspect("scenes", limit=600, page=False))[2].splitlines() == [
+        "256 of 600 records", "512 of 600 records", "600 of 600 records",
+    ]  # fmt: skip
+
+
 def test_a_folder_without_its_classes_is_not_said_to_be_rejected(tmp_path, capsys):
     for name in ("cat/1.jpg", "dog/2.jpg", "stray.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(encoded(smooth(30, 40)))
     _, said, _ = run(capsys, Inspect(f"folder:{tmp_path}", page=False, json=True))
-    assert f"  rejected or used in part: {tmp_path}: folders are no classes: 1 of 3 pictures" in said
+    assert "  note: folders are no classes: 1 of 3 pictures" in said
     last = json.loads(said.splitlines()[-1])
-    assert (last["images"], last["readable"], list(last["rejected"])) == (3, 3, [str(tmp_path)])
+    assert (last["images"], last["readable"], last["rejected"]) == (3, 3, {})
 
 
 def test_nothing_is_said_of_what_there_is_not():

@@ -44,6 +44,7 @@ def test_counters_follow_from_the_step(tmp_path: Path):
 def test_the_bad_are_counted_each_time_and_named_once(tmp_path: Path, capsys):
     data, sources = PairData(batch=10, views=CROPS), {"train": Numbered(20, bad=(3, 4))}
     sources["train"].problems = (("x", "left out"),)
+    sources["train"].notes = ("mind the gap",)
     ledger, ds = Ledger(data, sources, tmp_path / "rejected.jsonl"), data.batches(sources, 0)
     for step in range(8):
         ledger(step, ds[step])
@@ -56,11 +57,13 @@ def test_the_bad_are_counted_each_time_and_named_once(tmp_path: Path, capsys):
         ("numbered/4", "cracked"),
     }
     assert len(named) == 3
-    assert capsys.readouterr().err.count("skipped") == 3
+    said = capsys.readouterr().err
+    assert said.count("skipped") == 3
+    assert "note: mind the gap\n" in said
     again = Ledger(data, sources, tmp_path / "rejected.jsonl")
     again.restore(8, json.loads(json.dumps(ledger.saved())))
     again(8, ds[8])
-    assert capsys.readouterr().err == ""
+    assert "skipped" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("limit", "stops"), [(0.05, True), (0.3, False), (1.0, False)])

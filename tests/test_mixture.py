@@ -61,6 +61,34 @@ def test_what_is_a_mixture(spec: str, parts: list | None):
         assert split(spec, SCHEMES) == parts
 
 
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("0.5*scenes + 0.5*foldr:x", "foldr is no kind of data: did you mean folder?"),
+        ("0.5*foldr:/tmp + 0.5*scenes", "foldr is no kind of data: did you mean folder?"),
+        ("0.5*scenes + foldr:x", "foldr is no kind of data: did you mean folder?"),
+        ("0.5*scenez", "scenez is no kind of data: did you mean scenes?"),
+        ("0.5*scenes + 0.5*s3:x", "s3 is no kind of data: write one of folder, parquet, scenes, tar"),
+        *((spec, "put spaces around the +") for spec in (
+            "0.5*scenes+0.5*folder:x", "0.5*scenes +0.5*scenes:test", "0.5*scenes+ 1*tar:x", "scenes+0.5*folder:x",
+            "scenes+folder:x", "0.5*folder:/no/such/a+0.5*folder:/b", "0.5*scenes + 0.3*tar:a+0.2*tar:b",
+        )),
+    ],
+)  # fmt: skip
+def test_what_was_meant_as_a_part_is_told(spec: str, words: str):
+    with pytest.raises(SpecError) as wrong:
+        split(spec, SCHEMES)
+    assert str(wrong.value) == f"{spec}: {words}" + (" that joins two parts" if "spaces" in words else "")
+
+
+def test_a_path_that_is_there_may_look_like_a_mixture(tmp_path: Path):
+    path = tmp_path / "a+0.5*folder:b + 0.5*foldr:c"
+    path.mkdir(parents=True)
+    assert split(f"folder:{path}", SCHEMES) == [(1, f"folder:{path}")]
+    assert split(f"2*folder:{path}", SCHEMES) == [(2, f"folder:{path}")]
+    assert split("1e+0*scenes", SCHEMES) == [(1, "scenes")]
+
+
 @pytest.mark.parametrize("weight", ["0", "-0.5", "nan", "inf", "half", "1e99999999"])
 def test_a_weight_is_a_positive_number(weight: str):
     with pytest.raises(SpecError, match="the weight of scenes must be a positive number, not "):
@@ -172,10 +200,17 @@ def test_what_a_part_has_no_name_for_is_unknown():
     assert (mixture[0].label, mixture[0].verb, mixture[0].noun, mixture[0].objects) == (-1, -1, -1, None)
 
 
-def test_bad_records_and_problems_are_passed_on(tmp_path: Path):
+def test_bad_records_problems_and_notes_are_passed_on():
     bad = Numbered(3, bad=(1,))
-    bad.problems = (("x", "y"),)
+    bad.problems, bad.notes = (("x", "y"),), ("z",)
     mixture = Mixture([Numbered(2), bad], [Fraction(1), Fraction(1)])
     with pytest.raises(BadRecord, match="cracked"):
         mixture[3]
-    assert mixture.problems == (("x", "y"),)
+    assert (mixture.problems, mixture.notes) == ((("x", "y"),), ("z",))
+
+
+def test_a_part_that_holds_nothing_is_a_mistake(tmp_path: Path):
+    for empty_ok in (False, True):
+        with pytest.raises(SpecError, match=f"^folder:{tmp_path} holds no pictures$"):
+            open_source(f"0.5*scenes + 0.5*folder:{tmp_path}", empty_ok=empty_ok)
+    assert len(open_source(f"1*folder:{tmp_path}", empty_ok=True)) == 0

@@ -215,11 +215,12 @@ def test_numbers_that_are_no_classes(tmp_path: Path):
     ids = {"image": [PNG] * 2, "label": [10**12, 1]}
     source = open_source(f"parquet:{write(tmp_path / 'a.parquet', ids)}")
     assert (source.classes, source[1].label) == ((), -1)
-    assert "goes up to 1000000000000" in reasons(source)[0]
+    assert "goes up to 1000000000000" in source.notes[0]
     path = write(tmp_path / "b.parquet", ids | {"label": [2, 1]}, features=names_of_classes("cat", "dog"))
     source = open_source(f"parquet:{path}")
     assert (source.classes, source[0].label, source[1].label) == (("cat", "dog"), -1, 1)
-    assert reasons(source) == ["its column label goes up to 2: without a class above 1"]
+    assert source.notes == ("the column label goes up to 2: rows of class 2 and above are without one",)
+    assert source.problems == ()
 
 
 @pytest.mark.parametrize("metadata", [b"", b"{", b"[]", b'{"info": 3}', b'{"info": {"features": []}}', b"[" * 100_000])
@@ -442,14 +443,15 @@ def bytes_of(count: int) -> pa.Array:
     return pa.array([np.random.default_rng(k).bytes(600) for k in range(count)], pa.binary())
 
 
-def test_large_row_groups_are_listed_with_the_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_large_row_groups_are_noted_with_the_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parquet, "LARGE_GROUP", 1000)
     path = write(tmp_path / "a.parquet", {"image": bytes_of(4)}, group=1, use_dictionary=False, write_statistics=False)
-    assert Parquet([path], Columns()).problems == ()
+    assert Parquet([path], Columns()).notes == ()
     path = write(tmp_path / "b.parquet", {"image": bytes_of(4)}, group=2, use_dictionary=False, write_statistics=False)
     source = Parquet([path], Columns())
-    assert len(source) == 4
-    assert "abx data prepare any --src" in reasons(source)[0]
+    assert (len(source), source.problems) == (4, ())
+    (note,) = source.notes
+    assert "abx data prepare any --src" in note
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -418,6 +419,22 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path):
         write(FOUR, tmp_path / "file" / "out")
 
 
+def test_a_lock_that_leads_elsewhere_is_not_written_through(tmp_path: Path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "out" / PARTS).mkdir(parents=True)
+    lock = tmp_path / "out" / PARTS / "lock"
+    for target in (tmp_path / "mine", tmp_path / "nowhere"):
+        lock.symlink_to(target)
+        with pytest.raises(PrepareError, match=r"\.parts/lock is a link, and has to be a file: remove it"):
+            write(FOUR, tmp_path / "out")
+        lock.unlink()
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+    lock.write_text("what is in it stays")
+    write(FOUR, tmp_path / "out")
+    assert lock.read_text() == "what is in it stays"
+
+
 def test_two_at_once_are_refused(tmp_path: Path):
     @dataclass(frozen=True)
     class Nested(Made):
@@ -454,7 +471,7 @@ def test_a_folder_becomes_shards(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "What could not be used is tried again by the same command with --retry.\n" in said
     assert f"data: arrayrecord:{out}/all-*.arrayrecord" in said
     last = json.loads(said.splitlines()[-1])
-    assert last == {"out": str(out), "splits": {"all": {"records": 3, "rejected": 1, "expected": 4}}}
+    assert last == {"out": str(out), "splits": {"all": {"records": 3, "rejected": 1, "expected": 4, "complete": True}}}
     source = source_of(out, "all")
     assert source.classes == ("cat", "dog")
     assert [(source.name(i).partition(":")[2], source[i].label) for i in range(3)] == [
@@ -507,6 +524,7 @@ def test_data_that_changes_under_way_is_not_mixed_up(tmp_path: Path):
         ({"name": "zzz"}, "there is no data set 'zzz': there are any"),
         ({"src": "folder:HERE/none"}, "folder:HERE/none does not exist"),
         ({"out": None}, "--out is missing"),
+        ({"src": ""}, "--src is missing: where the data lies; abx data prepare any says how"),
         ({"short_side": -1}, "--short-side must be at least 0"),
         ({"quality": 0}, "--quality must be from 1 to 100"),
         ({"workers": -1}, "--workers must be at least 0"),
@@ -539,6 +557,34 @@ def test_where_the_system_does_not_tell_the_cpus(monkeypatch: pytest.MonkeyPatch
     assert len(source_of(tmp_path / "out", "all")) == 1
 
 
+def test_a_split_that_is_not_what_is_published_is_told(tmp_path: Path, capsys, monkeypatch):
+    """Also where some unit is missing and nobody knows how many pictures there should be."""
+    train = Split("train", (unit(0), unit(1, error=OSError("gone"))))
+    splits = (train, Split("val", (unit(2),), 4), Split("test", (unit(3),), 3))
+    monkeypatch.setattr(any_data, "find", lambda src: Published(splits, ("a", "b", "c")))
+    _, out, _ = run(capsys, name="any", src="x", out=tmp_path, workers=1, json=True)
+    said = json.loads(out.splitlines()[-1])["splits"]
+    assert {name: split["complete"] for name, split in said.items()} == {"train": False, "val": False, "test": True}
+    assert [line for line in out.splitlines() if "not complete" in line] == [
+        "  not complete: 1 units are missing",
+        "  not complete: 3 pictures were found, and val is published with 4",
+    ]
+    (note,) = source_of(tmp_path).notes
+    assert "train is not complete" in note
+
+
+def test_off_a_terminal_progress_is_plain_and_begins_with_how_much_there_is(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr(any_data, "UNIT", 2)
+    for k in range(5):
+        (tmp_path / f"{k}.jpg").write_bytes(jpeg(k))
+    code, out, err = run(capsys, name="any", src=f"folder:{tmp_path}", out=tmp_path / "out", workers=1)
+    assert (code, err) == (0, "")
+    first, last, *_ = out.splitlines()
+    assert first == "0 of 5 pictures, 0 of 3 shards"
+    assert re.fullmatch(r"5 of 5 pictures, 3 of 3 shards, [0-9,]+ a second", last)
+    assert not set("\r\x1b") & set(out)
+
+
 def test_without_a_source_the_layout_is_told(capsys: pytest.CaptureFixture[str]):
     code, out, _ = run(capsys, name="any")
     assert code == 0
@@ -550,7 +596,8 @@ def test_units_that_failed_are_told_at_the_end(tmp_path: Path, capsys: pytest.Ca
     monkeypatch.setattr(any_data, "find", lambda src: published(unit(0), unit(1, error=OSError("gone")), expected=9))
     code, out, err = run(capsys, name="any", src="x", out=tmp_path, workers=1)
     assert code == 1
-    assert "  1 units could not be read:\n    unit 1: gone\n  not the whole data set: it is published with 9" in out
+    assert "  1 units could not be read:\n    unit 1: gone\n  not complete: 3 pictures were found" in out
+    assert ", and train is published with 9\n" in out
     assert err == "error: 1 units could not be read; the same command tries them again\n"
 
 
@@ -644,16 +691,18 @@ TOLD = [
     {"verb": "sing", "noun": "onion", "count": 4, "distance": 0.5, "captions": ["one", "two"]},
     {"captions": ["only here"]},
     {"boxes": [[0, 0, 0, 0]], "labels": [1], "verb": 1},
+    {"boxes": [[0, 0, 1, 1]], "verb": 1},
 ]
 MEMBERS = [
     ("./a/0.seg.png", encoded(smooth(9, 9), "PNG")), ("a/0.JPG", jpeg(0)), ("a/0.cls", b"5\n"),
     ("a/0.txt", b"first\n\nsecond \xff\n"), ("a/0.json", json.dumps(TOLD[0]).encode()), ("a/0.npy", b"x"),
-    ("1.left.jpg", jpeg(1)), ("1.json", json.dumps(TOLD[1]).encode()), ("1.cls", b"cat"), ("1.txt", b" \n"),
+    ("1.left.jpg", jpeg(1)), ("1.json", json.dumps(TOLD[1]).encode()), ("1.cls", b"4"), ("1.txt", b" \n"),
     ("2.jpg", jpeg(2)), ("2.txt", b"\n"), ("2.json", json.dumps(TOLD[2]).encode()),
     ("3.jpg", jpeg(3)), ("3.json", json.dumps(TOLD[3]).encode()), ("3.cls", b"-1"),
     ("4.jpg", jpeg(4)), ("4.dat", b""), ("4.dat", b""), ("4.cls", b"1"),
     ("5.jpg", jpeg(5)), ("between.npy", b"x"), ("5.cls", b"2"),
-    ("6.jpg", jpeg(6)), ("6.json", b"{"), ("._7.jpg", jpeg(7)), ("jpg", jpeg(7)),
+    ("6.jpg", jpeg(6)), ("6.json", b"{"), ("8.jpg", jpeg(8)), ("8.json", json.dumps(TOLD[4]).encode()),
+    ("9.jpg", jpeg(9)), ("9.cls", b"cat"), ("._7.jpg", jpeg(7)), ("jpg", jpeg(7)),
     ("7.jpg", jpeg(7)), ("7.jpg", jpeg(8)), ("../8.jpg", jpeg(9)), ("7.cls", b"3"), ("7.txt", b"long " * (1 << 18)),
 ]  # fmt: skip
 TABLES = {
@@ -677,15 +726,40 @@ def test_a_webdataset_is_prepared_as_tar_reads_it(tables: list[str], classed: bo
     far = source_of(tmp_path / "out")
     assert (far.classes, far.vocabulary) == (near.classes, near.vocabulary)
     assert [repr(far.stored(i)) for i in range(len(far))] == [repr(near.stored(i)) for i in range(len(near))]
-    assert len(far) == 9
+    assert [far.name(i).rpartition(":")[2] for i in range(len(far))] == [
+        f"s/{key}" for key in ("a/0", "1", "2", "4", "5", "8", "9", "7", "7#2") if key != "9" or not classed
+    ]
     assert far.stored(1).noun == 1
     assert far.stored(2).captions == ("only here",)
+    assert far.stored(5).objects.labels.tolist() == [0]
+
+
+def test_what_is_said_unsoundly_is_left_out_counted_and_named(tmp_path: Path):
+    write_tar(tmp_path / "s.tar", [*MEMBERS, ("e.jpg", jpeg(1)), ("e.json", b""), ("f.jpg", jpeg(1)), ("f.cls", b"")])
+    split = write(webdataset.find(str(tmp_path)), tmp_path / "out").splits["train"]
+    assert split.rejected == len(split.reasons)
+    assert [name for name, _ in split.reasons if ": " in name] == [
+        "s/3: one of its boxes has no area inside the picture",
+        "s/6: its .json cannot be parsed",
+        "s/9: its class is no number from 0 to 999999: b'cat'",
+        "s/e: its .json cannot be parsed",
+        "s/f: its class is no number from 0 to 999999: b''",
+    ]
 
 
 def test_a_word_without_a_table_is_unknown_in_what_is_prepared(tmp_path: Path):
     write_tar(tmp_path / "s.tar", MEMBERS)
     write(webdataset.find(str(tmp_path)), tmp_path / "out")
-    assert [record.verb for record in map(source_of(tmp_path / "out").stored, range(4))] == [-1, -1, -1, 1]
+    assert [record.verb for record in map(source_of(tmp_path / "out").stored, range(6))] == [-1, -1, -1, -1, -1, 1]
+
+
+@pytest.mark.parametrize("table", list(TABLES))
+def test_a_pipe_for_a_table_is_not_waited_for(table: str, tmp_path: Path):
+    write_tar(tmp_path / "s.tar", MEMBERS)
+    near = open_source(f"tar:{tmp_path}/s.tar")
+    os.mkfifo(tmp_path / table)
+    again = open_source(f"tar:{tmp_path}/s.tar")
+    assert (again.classes, again.vocabulary) == (near.classes, near.vocabulary)
 
 
 def test_tables_of_the_splits_must_agree(tmp_path: Path):

@@ -309,7 +309,8 @@ def test_webdataset_carries_every_annotation_and_the_splits(tmp_path: Path):
         ("./a/one.json", json.dumps(told).encode()),
         ("two.png", picture("two.png", "PNG")),
         ("two.cls", b"cat"),
-        ("two.json", b"{"),
+        ("four.jpg", picture("four.jpg")),
+        ("four.json", b"{"),
         ("three.txt", b"no picture"),
         ("two.png", b"again"),
     ]
@@ -319,7 +320,8 @@ def test_webdataset_carries_every_annotation_and_the_splits(tmp_path: Path):
     data = webdataset.find(str(tmp_path))
     assert data.classes == ("tench", "goldfish")
     found = read(data, "train")
-    assert list(found) == ["s/a/one", "s/two", "s/three", "s/two#2"]
+    two, four = "s/two: its class is no number from 0 to 999999: b'cat'", "s/four: its .json cannot be parsed"
+    assert list(found) == ["s/a/one", two, four, "s/three", "s/two"]
     one = found["s/a/one"]
     assert (one.label, one.captions, one.count, one.distance, one.verb, one.noun) == (
         1,
@@ -331,7 +333,7 @@ def test_webdataset_carries_every_annotation_and_the_splits(tmp_path: Path):
     )
     np.testing.assert_allclose(one.objects.boxes, [[0.1, 0.2, 0.5, 1.0]], atol=1e-6)
     assert (one.objects.labels.tolist(), one.objects.flags.tolist()) == ([3], [CROWD])
-    assert (found["s/two"].label, found["s/two"].objects, found["s/three"].image) == (-1, None, b"")
+    assert [key for key, record in found.items() if not record.image] == [two, four, "s/three"]
     assert len(read(data, "val")) == 1
 
 
@@ -738,6 +740,19 @@ def test_keys_of_a_class_tar_come_once(tmp_path: Path):
     assert list(read(imagenet.find(str(tmp_path)), "train")) == [key, f"{key}#2", f"{key}#3", f"{key}#2#2"]
 
 
+def test_a_table_or_a_tar_that_is_a_pipe_is_not_waited_for(tmp_path: Path):
+    lay.cc12m(tmp_path)
+    os.mkfifo(tmp_path / "classes.txt")
+    with pytest.raises(LayoutError, match=r"classes\.txt cannot be read: .*not a regular file"):
+        webdataset.find(str(tmp_path))
+    (tmp_path / "classes.txt").unlink()
+    *_, unit = webdataset.find(str(tmp_path)).splits[0].units
+    (tmp_path / "00001.tar").unlink()
+    os.mkfifo(tmp_path / "00001.tar")
+    with pytest.raises(OSError, match="not a regular file"):
+        list(unit)
+
+
 def test_a_picture_that_is_no_plain_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     os.mkfifo(tmp_path / "pipe.jpg")
     os.symlink("nowhere", tmp_path / "link.jpg")
@@ -753,11 +768,50 @@ def test_a_picture_that_is_no_plain_file_is_not_waited_for(tmp_path: Path, monke
     assert folder.picture("good.jpg") == b""
 
 
-def test_a_zip_need_not_be_unpacked(tmp_path: Path):
-    root = lay.food101(tmp_path / "unpacked")
-    shutil.make_archive(str(tmp_path / "food"), "zip", root)
-    near, far = food101.find(str(root)), food101.find(f"zip://::{tmp_path}/food.zip")
-    assert same(read(near, "train"), read(far, "train"))
+@pytest.mark.parametrize("folders", [True, False], ids=["folder-entries", "files-alone"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_zip_need_not_be_unpacked(name: str, folders: bool, tmp_path: Path):
+    """Of the folder, and of what is in it: which of them a publisher packs is his to choose."""
+    find, build = LAYOUTS[name]
+    build(tmp_path / "a" / "b")
+    near = find(str(tmp_path / "a" / "b"))
+    lay.zip_of(tmp_path / "a" / "b", tmp_path / "in.zip", folders)
+    lay.zip_of(tmp_path / "a", tmp_path / "out.zip", folders)
+    for src in (f"zip://::{tmp_path}/in.zip", f"zip://b::{tmp_path}/out.zip"):
+        far = find(src)
+        assert far[1:] == near[1:]
+        assert [(split.name, len(split.units)) for split in far.splits] == [
+            (split.name, len(split.units)) for split in near.splits
+        ]
+        for split in near.splits:
+            assert same(read(near, split.name), read(far, split.name))
+
+
+def test_a_zip_with_something_else_is_one_sentence(tmp_path: Path):
+    write(tmp_path / "in" / "holiday.txt", "x")
+    lay.zip_of(tmp_path / "in", tmp_path / "x.zip", folders=False)
+    with pytest.raises(LayoutError, match=r"^the top folder has no .*; there is: holiday\.txt$"):
+        clevr.find(f"zip://::{tmp_path}/x.zip")
+    (tmp_path / "x.zip").write_bytes(b"PK no zip")
+    with pytest.raises(LayoutError, match=r"x\.zip cannot be opened: File is not a zip file"):
+        clevr.find(f"zip://::{tmp_path}/x.zip")
+
+
+def test_a_table_in_a_zip_that_cannot_be_unpacked_is_one_sentence(tmp_path: Path):
+    """Encrypted, say: zipfile raises a RuntimeError."""
+    lay.food101(tmp_path / "in")
+    data = bytearray(lay.zip_of(tmp_path / "in", tmp_path / "x.zip", folders=False).read_bytes())
+    at = 0
+    while (at := data.find(b"PK\x01\x02", at)) >= 0:
+        data[at + 8] |= 1
+        at += 4
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(LayoutError, match=r"meta/classes\.txt cannot be read: .*encrypted"):
+        food101.find(f"zip://::{tmp_path}/x.zip")
+
+
+def test_damage_in_a_zip_costs_the_picture_that_it_hits(tmp_path: Path):
+    shutil.make_archive(str(tmp_path / "food"), "zip", lay.food101(tmp_path / "unpacked"))
     data = (tmp_path / "food.zip").read_bytes()
     picture_at = data.index(b"\xff\xd8") + 300 if b"\xff\xd8" in data else data.index(b"1005649.jpg") + 100
     (tmp_path / "food.zip").write_bytes(data[:picture_at] + b"damage" + data[picture_at + 6 :])

@@ -265,9 +265,11 @@ def test_without_a_manifest_there_are_no_classes(tmp_path: Path):
     """Nor labels, which would be numbers of nothing; and that is said."""
     source = ArrayRecords([str(write(tmp_path / "a.arrayrecord", [grey(0, label=3, count=2)]))])
     assert (source.classes, source.vocabulary, source[0].label, source[0].count) == ((), Vocabulary(), -1, 2)
-    (problem,) = source.problems
-    assert problem[0] == f"{tmp_path}/manifest.json"
-    assert problem[1].startswith("is not there, so the records beside it are read without their classes")
+    assert source.problems == ()
+    (note,) = source.notes
+    assert note.startswith(
+        f"{tmp_path}/manifest.json is not there, so the records beside it are read without their cla"
+    )
 
 
 def test_only_a_folder_with_a_manifest_has_classes(tmp_path: Path):
@@ -286,13 +288,135 @@ def test_reading_does_not_need_the_writer():
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("text", ["{", '["a"]', '{"classes": 3}', '{"classes": ["a", 3]}', '{"vocabulary": []}'])
-def test_a_bad_manifest_is_listed(text: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '["a"]',
+        '{"classes": 3}',
+        '{"classes": ["a", 3]}',
+        '{"vocabulary": []}',
+        '{"splits": []}',
+        '{"splits": {"train": 3}}',
+        '{"splits": {"train": {"shards": [{"file": 3, "records": 1, "bytes": 1}]}}}',
+        '{"splits": {"train": {"shards": [{"file": "a.arrayrecord", "records": 1, "bytes": 0.5}]}}}',
+        '{"splits": {"train": {"shards": [{"file": "a.arrayrecord", "records": 1}]}}}',
+        '{"splits": {"train": {"shards": [["a.arrayrecord"]]}}}',
+        '{"splits": {"train": {"shards": {"a": 1}}}}',
+    ],
+)
+def test_a_bad_manifest_is_noted(text: str, tmp_path: Path):
     write(tmp_path / "a.arrayrecord", [grey(0)])
     (tmp_path / "manifest.json").write_text(text)
     source = ArrayRecords([str(tmp_path / "a.arrayrecord")])
-    assert (len(source), source.classes) == (1, ())
-    assert [name for name, _ in source.problems] == [f"{tmp_path}/manifest.json"]
+    assert (len(source), source.classes, source.problems) == (1, (), ())
+    (note,) = source.notes
+    assert note.startswith(f"{tmp_path}/manifest.json ")
+
+
+def test_a_pipe_for_a_manifest_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "manifest.json")
+    source = ArrayRecords([str(write(tmp_path / "a.arrayrecord", [grey(0)]))])
+    assert len(source) == 1
+    (note,) = source.notes
+    assert note.startswith(f"{tmp_path}/manifest.json cannot be read, ")
+    assert note.endswith(": not a regular file")
+
+
+def test_of_a_manifest_only_so_much_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("abx.data.manifests.MAX_MANIFEST", 20)
+    path = str(write(tmp_path / "a.arrayrecord", [grey(0)]))
+    (tmp_path / "manifest.json").write_text('{"classes": ["cat"]}')
+    assert ArrayRecords([path]).classes == ("cat",)
+    (tmp_path / "manifest.json").write_text('{"classes": ["cat" ]}')
+    assert ArrayRecords([path]).classes == ()
+
+
+def prepared(folder: Path, *shards: int, splits: tuple[str, ...] = ("train", "val")) -> list[Path]:
+    """So many records in each shard of each split, and the manifest that lists them."""
+    folder.mkdir(exist_ok=True)
+    paths, listed = [], dict[str, dict]()
+    for split in splits:
+        names = [f"{split}-{k:05d}-of-{len(shards):05d}.arrayrecord" for k in range(len(shards))]
+        made = [write(folder / name, [grey(k) for k in range(n)]) for name, n in zip(names, shards, strict=True)]
+        listed[split] = {
+            "complete": True,
+            "shards": [
+                {"file": path.name, "records": n, "bytes": path.stat().st_size, "sha256": ""}
+                for path, n in zip(made, shards, strict=True)
+            ],
+        }
+        paths += made
+    manifest(folder, splits=listed)
+    return paths
+
+
+def test_a_set_that_is_whole_has_nothing_to_tell(tmp_path: Path):
+    paths = prepared(tmp_path, 3, 2)
+    for each in (paths, paths[:2], paths[2:]):
+        source = ArrayRecords([str(path) for path in each])
+        assert (source.notes, source.problems) == ((), ())
+
+
+def test_shards_that_are_gone_or_not_asked_for_are_noted(tmp_path: Path):
+    paths = prepared(tmp_path, 3, 2, 4, 1, 2, 2)
+    note = f"{tmp_path}/manifest.json lists 6 shards of train, "
+    (some,) = open_source(f"arrayrecord:{tmp_path}/train-{{00000..00003}}-*.arrayrecord").notes
+    assert some == f"{note}2 are not read: {paths[4].name}, {paths[5].name}"
+    for path in paths[1:6]:
+        path.unlink()
+    source = open_source(f"arrayrecord:{tmp_path}/*.arrayrecord")
+    assert source.notes == (f"{note}5 are not read: {paths[1].name}, {paths[2].name}, {paths[3].name}, ...",)
+    assert (source.problems, len(source)) == ((), 3 + 14)
+
+
+def test_a_shard_that_cannot_be_read_is_told_once(tmp_path: Path):
+    paths = prepared(tmp_path, 3, 2)
+    paths[1].write_bytes(b"")
+    source = ArrayRecords([str(path) for path in paths])
+    assert ([name for name, _ in source.problems], source.notes) == ([str(paths[1])], ())
+
+
+@pytest.mark.parametrize("records", [2, 3])
+def test_a_shard_that_is_not_what_is_listed_is_left_out(records: int, tmp_path: Path):
+    """Of as many records, too, if it is longer."""
+    paths = prepared(tmp_path, 3, 2)
+    write(paths[0], [grey(7, captions=("another" * 10_000,)) for _ in range(records)])
+    source = ArrayRecords([str(path) for path in paths])
+    ((name, reason),) = source.problems
+    assert name == str(paths[0])
+    assert reason.startswith(f"is not what manifest.json lists: {records} records in ")
+    assert reason.isprintable()
+    assert source.notes == ()
+    assert levels(pickle.loads(pickle.dumps(source))) == [0, 1, 0, 1, 2, 0, 1]
+
+
+def test_preparing_that_was_not_finished_is_noted(tmp_path: Path):
+    """Before the manifest of the set is written, and before that of a further split is."""
+    paths = prepared(tmp_path, 3, 2, splits=("train",))
+    val = write(tmp_path / "val-00000-of-00003.arrayrecord", [grey(0)])
+    every = [str(path) for path in (*paths, val)]
+    (note,) = ArrayRecords(every).notes
+    assert note.startswith(f"{tmp_path}/manifest.json does not list {val.name}: ")
+    assert ArrayRecords(every[:2]).notes == ()
+    (tmp_path / "manifest.json").unlink()
+    first, *others = ArrayRecords(every).notes
+    assert first.startswith(f"{tmp_path}/manifest.json is not there")
+    assert [note.partition("; ")[2] for note in others] == [
+        "of train 2 of 2 shards are read",
+        "of val 1 of 3 shards are read",
+    ]
+
+
+def test_a_split_that_is_not_complete_is_noted(tmp_path: Path):
+    """A unit that could not be read has no shard, and the manifest lists none."""
+    paths = prepared(tmp_path, 3, 2)
+    said = json.loads((tmp_path / "manifest.json").read_text())
+    said["splits"]["val"]["complete"] = False
+    manifest(tmp_path, **said)
+    (note,) = ArrayRecords([str(path) for path in paths]).notes
+    assert note == f"{tmp_path}/manifest.json says that val is not complete: not all that is published was found"
+    assert ArrayRecords([str(path) for path in paths[:2]]).notes == ()
 
 
 def test_folders_must_number_classes_alike(tmp_path: Path):

@@ -212,7 +212,7 @@ def test_nothing_to_read_is_one_sentence(tmp_path: Path):
         "folder:HERE/words": "holds no pictures",
         "folder:HERE/links": "holds no pictures (HERE/links/a.jpg: a broken link)",
         "tar:HERE/words.tar": "holds no pictures (HERE/words.tar:a: no picture among its parts (txt))",
-        "tar:HERE/words/readme.txt": "not a readable tar",
+        "tar:HERE/words/readme.txt": "not a tar",
     }.items():
         here = spec.replace("HERE", str(tmp_path))
         assert check_spec(here) is None
@@ -357,14 +357,15 @@ def test_without_class_folders_there_are_no_labels(names: tuple[str, ...], tmp_p
 @pytest.mark.parametrize("stray", ["top.png", "b/deep/2.png"])
 def test_a_picture_that_takes_all_labels_is_named(stray: str, tmp_path: Path):
     put(tmp_path, "a/1.png", "b/2.png", stray)
-    reason = f"folders are no classes: 1 of 3 pictures do not lie exactly one folder down, e.g. {stray}"
-    assert Folder(str(tmp_path)).problems == ((str(tmp_path), reason),)
+    reason = f"folders are no classes: 1 of 3 pictures do not lie exactly one folder down, e.g. {tmp_path}/{stray}"
+    source = Folder(str(tmp_path))
+    assert (source.notes, source.problems) == ((reason,), ())
 
 
 @pytest.mark.parametrize("names", [("a/1.png", "a/2.png", "top.png"), ("a/1.png", "b/2.png", "c.png", "d.png")])
 def test_folders_that_were_hardly_meant_as_classes_are_passed_over(names: tuple[str, ...], tmp_path: Path):
     put(tmp_path, *names)
-    assert Folder(str(tmp_path)).problems == ()
+    assert Folder(str(tmp_path)).notes == ()
 
 
 def test_folders_pickle(tmp_path: Path):

@@ -59,6 +59,7 @@ def page(spec: str, survey: Survey, shown: Sequence[Shown], classes: Sequence[st
     """
     body = [f"<h1>{_text(spec)}</h1>"]
     body += [f'<p class="warning">{_text(warning)}</p>' for warning in warnings(survey)]
+    body += [f"<p>{_text(note)}</p>" for note in survey.notes]
     rows = "".join(f"<tr><th>{_text(line.heading)}</th><td>{_text(line.text)}</td></tr>" for line in lines(survey))
     body += [f"<table>{rows}</table>", *_rejected(survey), f'<div class="row">{_histograms(survey)}</div>']
     if shown:
@@ -113,7 +114,7 @@ def _rejected(survey: Survey) -> list[str]:
         listed = "<br>".join(map(_text, names[:NAMES])) + more
         rows.append(f"<tr><td>{len(names):,}</td><td>{_text(reason)}</td><td>{listed}</td></tr>")
     head = "<tr><th></th><th>reason</th><th>name</th></tr>"
-    summary = f"<summary>{len(survey.rejected):,} rejected or used in part</summary>"
+    summary = f"<summary>{len(survey.rejected):,} rejected</summary>"
     return [f"<details open>{summary}<table>{head}{''.join(rows)}</table></details>"]
 
 

@@ -104,7 +104,10 @@ def _bins(counter: Counter[Number], ends: Sequence[Number], names: Sequence[str]
 def _records(survey: Survey) -> Line:
     if survey.read == survey.records:
         return Line("records", f"{survey.records:,}, all looked at")
-    return Line("records", f"{survey.records:,}; {survey.read:,} looked at, evenly spaced: the figures are of these")
+    return Line(
+        "records",
+        f"{survey.records:,}; {survey.read:,} looked at, evenly spaced: the figures are of these (--limit 0: of all)",
+    )
 
 
 def _pictures(survey: Survey) -> list[Line]:

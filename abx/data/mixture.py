@@ -1,6 +1,8 @@
 """Several sources as one, each with its share: `0.75*folder:a + 0.25*tar:b`."""
 
+import difflib
 import math
+import os
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -18,11 +20,16 @@ def split(spec: str, schemes: Sequence[str]) -> list[tuple[Fraction, str]]:
     A `+` joins parts where a space stands on both sides of it and a scheme, or a weight and a scheme, follows: paths
     may hold any other.
 
-    Raises: SpecError, for a weight that is no positive number, and where only some parts have one.
+    Raises: SpecError, for a weight that is no positive number, where only some parts have one, and for what was most
+        likely meant as another part.
     """
     scheme = "|".join(map(re.escape, schemes))
     parts = re.split(rf"\s\+\s+(?=(?:[^\s*]+\s*\*\s*)?(?:{scheme})\b)", spec.strip())
     found = [re.fullmatch(rf"([^\s*:/]+)\s*\*\s*((?:{scheme})\b.*)", part.strip(), re.DOTALL) for part in parts]
+    for part, match in zip(parts, found, strict=True):
+        behind = match[2] if match and re.fullmatch(_NUMBER, match[1]) else part.strip()
+        if mistake := _mistake(behind, schemes):
+            raise SpecError(f"{printable(spec)}: {mistake}")
     if not any(found) and len(parts) == 1:
         return [(Fraction(1), spec)]
     weighted = []
@@ -40,6 +47,32 @@ def split(spec: str, schemes: Sequence[str]) -> list[tuple[Fraction, str]]:
     if sum(whole([weight for weight, _ in weighted])) > MAX_PERIOD:
         raise SpecError(f"the weights of {printable(spec)} are too fine: use up to six digits")
     return weighted
+
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+
+
+def _mistake(part: str, schemes: Sequence[str]) -> str:
+    """What is wrong with a part that seems to hold another, or to be of no known scheme; "" for nothing.
+
+    Paths may hold anything, so what is there is a path.
+    """
+    known, weighted = "|".join(map(re.escape, schemes)), rf"{_NUMBER}\s*\*\s*"
+    path = re.match(rf"(?:{known}):(.*)", part, re.DOTALL)
+    if os.path.lexists(os.path.expanduser(path[1] if path else part)):
+        return ""
+    joined = re.search(rf"\S(\s*)\+(\s*)(?:{weighted}(?:{known})\b|(?:{known}):)", part)
+    if joined and not (joined[1] and joined[2]):
+        return "put spaces around the + that joins two parts"
+    named = re.search(rf"(?:^|\s\+\s+){weighted}(\w[\w.-]*)(:|\s|$)|\s\+\s+(\w+):", part)
+    if named is None:
+        return ""
+    name = named[1] or named[3]
+    close = difflib.get_close_matches(name, schemes, 1)
+    if name in schemes or not (close or named[2] == ":"):
+        return ""
+    hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(schemes)}"
+    return f"{printable(name)} is no kind of data: {hint}"
 
 
 def whole(weights: Sequence[Fraction]) -> list[int]:
@@ -76,6 +109,7 @@ class Mixture:
         self.classes = _union([source.classes for source in sources])
         self.vocabulary = Vocabulary(*map(_union, zip(*(source.vocabulary for source in sources), strict=True)))
         self.problems = tuple(problem for source in sources for problem in source.problems)
+        self.notes = tuple(note for source in sources for note in source.notes)
         self._classes = [_numbers(source.classes, self.classes) for source in sources]
         self._words = [
             [_numbers(own, all_) for own, all_ in zip(source.vocabulary, self.vocabulary, strict=True)]

@@ -29,7 +29,9 @@ class Source(Protocol):
     vocabulary: Vocabulary
     """Names of the other numbers of a sample."""
     problems: tuple[tuple[str, str], ...]
-    """What indexing had to leave out, or could use in part: (name, reason), both printable on one line."""
+    """What indexing had to leave out, and nothing else: (name, reason), both printable on one line."""
+    notes: tuple[str, ...]
+    """What a person should know of the data as a whole, each printable on one line."""
 
     def __len__(self) -> int: ...
 
@@ -52,6 +54,8 @@ class Source(Protocol):
 class Files(ABC):
     """The half of a `Source` that all share whose pictures are files, or parts of files."""
 
+    notes: tuple[str, ...] = ()
+
     @abstractmethod
     def stored(self, i: int) -> Record: ...
 
@@ -63,6 +67,7 @@ class Samples:
     """A list of samples as a `Source`, for notebooks and tests."""
 
     problems: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self, samples: Sequence[Sample], classes: tuple[str, ...] = (), vocabulary: Vocabulary = Vocabulary()

@@ -44,25 +44,34 @@ class Indexed(Protocol):
         """
 
 
-def open_source(spec: str) -> Source:
+def open_source(spec: str, empty_ok: bool = False) -> Source:
     """Index a data string: `scenes`, `folder:PATH`, `tar:GLOB`, ..., or a mixture `0.75*folder:a + 0.25*tar:b`.
 
     GLOB takes `*`, `?`, `[a-z]`, `**`, `{a,b}`, `{00000..00003}`, and several patterns joined by `::`. `~` is expanded.
+
+    Args:
+        empty_ok: for a source of no records where nothing in the place could be a picture. A part of a mixture that
+            holds nothing is an error all the same: most likely a mistake in the string.
 
     Raises: SpecError, also when nothing in the place could be a picture. That they can be read is for `first_usable`.
     """
     parts = split_mixture(spec, scheme_names())
     sources = [_open(part) for _, part in parts]
+    for source, (_, part) in zip(sources, parts, strict=True):
+        if not len(source) and not (empty_ok and len(parts) == 1):
+            raise SpecError(no_pictures(part, source))
     return sources[0] if len(parts) == 1 else Mixture(sources, [weight for weight, _ in parts])
+
+
+def no_pictures(spec: str, source: Source) -> str:
+    """The sentence about a source of no records."""
+    why = "; ".join(f"{name}: {reason}" for name, reason in source.problems[:1])
+    return f"{printable(spec)} holds no pictures" + (f" ({why})" if why else "")
 
 
 def _open(spec: str) -> Source:
     scheme, where = _split(spec)
-    source = scheme.index(where)
-    if not len(source):
-        why = "; ".join(f"{name}: {reason}" for name, reason in source.problems[:1])
-        raise SpecError(f"{printable(spec)} holds no pictures" + (f" ({why})" if why else ""))
-    return source
+    return scheme.index(where)
 
 
 def build_indexes(spec: str, workers: int, say: Callable[[str], None]) -> list[str]:

@@ -3,13 +3,14 @@
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from abx.data.mixture import Mixture
 from abx.data.sources import BadRecord, Source
 from abx.data.tally import Tally, digest
 
@@ -39,7 +40,10 @@ class Survey:
     """Of them, looked at."""
     readable: int
     rejected: dict[str, str]
-    """Name and reason: of the records that cannot be used, and of `Source.problems`."""
+    """Name and reason: of what indexing left out (`Source.problems`), then of the records that cannot be used. A name
+    that occurs again is followed by #2, #3, ..."""
+    notes: tuple[str, ...]
+    """`Source.notes`."""
     formats: dict[str, int]
     """Of all records that were read, by their first bytes; "drawn" are pixels without a file."""
     sizes: Counter[tuple[int, int]]
@@ -77,26 +81,43 @@ class Survey:
     """Processor time that reading and decoding the readable ones took; waiting for the disk is not in it."""
 
     @property
+    def images(self) -> int:
+        """Readable or rejected: what was looked at, and what indexing left out, a shard that cannot be read as one."""
+        return self.readable + len(self.rejected)
+
+    @property
     def rate(self) -> float:
         """Pictures a second on one core, NaN where none was read."""
         return self.readable / self.seconds if self.seconds > 0 else float("nan")
 
 
+DRAWN = 1000
+"""Drawn records that are looked at where no limit is given: of them there are as many as one likes."""
+
+
 def survey(
-    source: Source, limit: int = 0, workers: int = 1, progress: Callable[[int, int], None] | None = None
+    source: Source, limit: int | None = 0, workers: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Survey:
     """Read and decode records one by one; none is kept.
 
     Args:
-        limit: largest number of records to look at, evenly spaced; 0 = all.
+        limit: largest number of records to look at, evenly spaced; 0 = all; None = all of files, and `DRAWN` of data
+            that is drawn, in a mixture of each part.
         workers: processes; with more than 1 they are spawned, so the program needs a `__main__` guard. The survey is
             the same for every number.
         progress: is called with the number of records done and of all to do, from time to time.
     """
-    total = len(source)
-    wanted = min(limit, total) if limit else total
-    parts = [range(start, min(start + _CHUNK, wanted)) for start in range(0, wanted, _CHUNK)]
-    chosen = [[i * total // wanted for i in part] for part in parts] if wanted < total else parts
+    if limit is None:
+        parts = source.parts if isinstance(source, Mixture) else (source,)
+        firsts = np.cumsum([0, *map(len, parts)]).tolist()
+        chosen = [
+            chunk
+            for part, first in zip(parts, firsts, strict=False)
+            for chunk in _chosen(first, len(part), DRAWN if _is_drawn(part) else 0)
+        ]
+    else:
+        chosen = _chosen(0, len(source), limit)
+    wanted = sum(map(len, chosen))
     together = Tally()
     for tally in _tallies(source, chosen, workers):
         together += tally
@@ -105,12 +126,31 @@ def survey(
     return _survey(source, together)
 
 
+def _chosen(first: int, total: int, limit: int) -> list[Sequence[int]]:
+    """Numbers of up to `limit` records, all for 0, of `total` from `first` on, in parts."""
+    wanted = min(limit, total) if limit else total
+    parts = [range(start, min(start + _CHUNK, wanted)) for start in range(0, wanted, _CHUNK)]
+    if wanted == total:
+        return [range(first + part.start, first + part.stop) for part in parts]
+    return [[first + i * total // wanted for i in part] for part in parts]
+
+
+def _is_drawn(source: Source) -> bool:
+    """Whether its pictures are no files, which the first one tells."""
+    try:
+        return len(source) > 0 and not isinstance(source.stored(0).image, bytes)
+    except BadRecord:
+        return False
+
+
 _CHUNK = 256
 """Records that are counted in one go."""
 
 
 def _tallies(source: Source, parts: Sequence[Sequence[int]], workers: int) -> Iterator[Tally]:
     """Of each part, in order."""
+    if not parts:
+        return
     if workers == 1:
         _warm(source)
         yield from (_tally(source, part) for part in parts)
@@ -160,7 +200,8 @@ def _survey(source: Source, tally: Tally) -> Survey:
         records=len(source),
         read=tally.read,
         readable=readable,
-        rejected=dict((*source.problems, *tally.refused)),
+        rejected=_numbered((*source.problems, *tally.refused)),
+        notes=source.notes,
         formats=dict(tally.formats.most_common()),
         sizes=tally.sizes,
         turned=tally.turned,
@@ -182,6 +223,19 @@ def _survey(source: Source, tally: Tally) -> Survey:
         distance=Spread(distances[0], distances[(len(distances) - 1) // 2], distances[-1]) if len(distances) else None,
         seconds=tally.seconds,
     )
+
+
+def _numbered(rejected: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """By name; the second of one name, and so on, under a name of its own."""
+    found, times = dict[str, str](), Counter[str]()
+    for name, reason in rejected:
+        times[name] += 1
+        key = name if times[name] == 1 else f"{name} #{times[name]}"
+        while key in found:  # something else has that very name
+            times[name] += 1
+            key = f"{name} #{times[name]}"
+        found[key] = reason
+    return found
 
 
 _FLAGS = {1: "crowd", 2: "difficult", 4: "truncated"}

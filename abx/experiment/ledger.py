@@ -49,6 +49,8 @@ class Ledger:
             rows = [row for row in read_lines(self.path) if "name" in row]
             write_lines(self.path, rows)  # without a line that a kill cut off
             self.named |= {row["name"] for row in rows}
+        for note in dict.fromkeys(note for source in self._distinct() for note in source.notes):
+            print(f"note: {note}", file=sys.stderr, flush=True)
         self._name([problem for source in self._distinct() for problem in source.problems])
 
     def __call__(self, step: int, loaded: Loaded) -> None:

@@ -44,9 +44,11 @@ class Index:
         for remark in remarks:
             print(remark)
         for name, reason in source.problems[:SAID]:
-            print(f"left out or used in part: {name}: {reason}")
+            print(f"left out: {name}: {reason}")
         if len(source.problems) > SAID:
             print(f"... and {len(source.problems) - SAID:,} more")
+        for note in source.notes:
+            print(note)
         print(f"{len(source):,} images, {len(source.problems):,} problems, {seconds:.1f} s")
         if self.json:
             found = {"images": len(source), "problems": len(source.problems), "seconds": round(seconds, 3)}

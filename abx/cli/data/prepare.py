@@ -50,14 +50,14 @@ class Prepare:
     """Make those shards again in which pictures could not be used."""
     json: bool = False
     """Also print one JSON object, on the last line: {"out": "...", "splits": {"train": {"records": 9, "rejected": 1,
-    "expected": null}}}."""
+    "expected": null, "complete": true}}}. A split is complete if all of it was read, and as much as is published."""
 
     def __call__(self) -> None:
         from abx.data.prepare.base import LayoutError
         from abx.data.prepare.shard import PrepareError
 
         data_set = _data_set(self.name)
-        if not self.src:
+        if not self.src and not self.out:
             print(f"{data_set.ABOUT.strip()}\n\nabx data prepare {self.name} --src WHERE --out FOLDER")
             return
         if problems := self._problems():
@@ -71,7 +71,9 @@ class Prepare:
         self._report(manifest)
 
     def _problems(self) -> list[str]:
-        found = [] if self.out else ["--out is missing: the folder to write to"]
+        found = [] if self.src else [f"--src is missing: where the data lies; abx data prepare {self.name} says how"]
+        if not self.out:
+            found.append("--out is missing: the folder to write to")
         if self.short_side < 0:
             found.append(f"--short-side must be at least 0, not {self.short_side}")
         if not 1 <= self.quality <= 100:
@@ -114,7 +116,12 @@ class Prepare:
             print("What could not be used is tried again by the same command with --retry.")
         if self.json:
             counts = {
-                name: {"records": split.pictures, "rejected": split.rejected, "expected": split.expected}
+                name: {
+                    "records": split.pictures,
+                    "rejected": split.rejected,
+                    "expected": split.expected,
+                    "complete": split.complete,
+                }
                 for name, split in written.items()
             }
             print(json.dumps({"out": str(self.out), "splits": counts}))
@@ -131,8 +138,11 @@ def _lines(name: str, split: "SplitManifest") -> list[str]:
     if split.failed:
         lines.append(f"  {len(split.failed):,} units could not be read:")
         lines += [f"    {unit}: {reason}" for unit, reason in split.failed[:SAID]]
-    if split.expected not in (None, split.pictures + split.rejected):
-        lines.append(f"  not the whole data set: it is published with {split.expected:,} pictures")
+    found = split.pictures + split.rejected
+    if split.expected not in (None, found):
+        lines.append(f"  not complete: {found:,} pictures were found, and {name} is published with {split.expected:,}")
+    elif not split.complete:
+        lines.append(f"  not complete: {len(split.failed):,} units are missing")
     return lines
 
 

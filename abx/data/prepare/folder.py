@@ -2,10 +2,11 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from abx.data.manifests import MANIFEST
 from abx.data.prepare.manifest import SplitManifest, splits_of, write_json
@@ -30,7 +31,7 @@ def locked(out: Path) -> Iterator[None]:
     Raises: PrepareError, if another process writes there; OSError.
     """
     (out / PARTS).mkdir(parents=True, exist_ok=True)
-    with (out / PARTS / "lock").open("w") as file:
+    with _lock(out / PARTS / "lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -40,6 +41,16 @@ def locked(out: Path) -> Iterator[None]:
         for left in (out / PARTS).glob("*.tmp"):
             left.unlink()
         yield
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Not followed if it is a link, which may lead to a file of somebody's, and what is in it stays."""
+    try:
+        return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "rb", buffering=0)
+    except OSError as error:
+        if path.is_symlink():
+            raise PrepareError(f"{printable(str(path))} is a link, and has to be a file: remove it") from error
+        raise
 
 
 def forget(out: Path) -> None:

@@ -1,5 +1,6 @@
 """How far preparing is: a bar on a terminal, a plain line now and then elsewhere."""
 
+import math
 import sys
 import time
 
@@ -16,7 +17,8 @@ class Bar:
     def __init__(self, pictures: int | None, shards: int) -> None:
         """Expected are so many pictures, None where that is not known; then the bar follows the shards."""
         self._pictures, self._shards = pictures, shards
-        self._began = self._said = time.monotonic()
+        self._began = time.monotonic()
+        self._said = -math.inf
         self._bar: Progress | None = None
         if sys.stdout.isatty():
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeRemainingColumn())
@@ -37,14 +39,11 @@ class Bar:
         if now - self._said < (0.1 if self._bar else EVERY) and shards < self._shards:
             return
         self._said = now
-        text = f"{pictures:,} pictures, {shards:,} of {self._shards:,} shards"
+        of = f" of {self._pictures:,}" if self._pictures else ""
+        text = f"{pictures:,}{of} pictures, {shards:,} of {self._shards:,} shards"
+        if pictures:
+            text += f", {pictures / max(now - self._began, 1e-3):,.0f} a second"
         if self._bar:
-            done = pictures if self._pictures else shards
-            self._bar.update(
-                self._task, completed=done, description=f"{text}, {self._rate(pictures, now):,.0f} a second"
-            )
+            self._bar.update(self._task, completed=pictures if self._pictures else shards, description=text)
         else:
-            print(f"{text}, {self._rate(pictures, now):,.0f} a second", flush=True)
-
-    def _rate(self, pictures: int, now: float) -> float:
-        return pictures / max(now - self._began, 1e-3)
+            print(text, flush=True)

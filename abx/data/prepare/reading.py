@@ -30,11 +30,12 @@ class AnyFolder:
     path: str
 
     def at(self, name: str) -> str:
-        return f"{self.path.rstrip('/')}/{name}" if name else self.path
+        # The top of an archive, or of all that a URL reaches, is "".
+        return f"{self.path.rstrip('/')}/{name}" if name and self.path else name or self.path
 
     def said(self, name: str = "") -> str:
         """For messages."""
-        return printable(self.at(name))
+        return printable(self.at(name)) or "the top folder"
 
     def below(self, *names: str) -> "AnyFolder":
         """The first of these folders that there is, else this one: data sets are unpacked with and without it."""
@@ -92,6 +93,9 @@ class AnyFolder:
 
     def open(self, name: str) -> Any:
         """A file of bytes to be read from start to end, or sought in. Raises: OSError."""
+        # To open a pipe that nobody writes to would wait forever.
+        if isinstance(self.fs, LocalFileSystem) and self.fs.info(self.at(name))["type"] == "other":
+            raise OSError(errno.EINVAL, "not a regular file")
         return self.fs.open(self.at(name), "rb")
 
     def picture(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
@@ -108,8 +112,7 @@ class AnyFolder:
         except Exception as error:  # besides OSError whatever a file system's own library raises
             if self._lasting(error):
                 return b""
-            words = printable(" ".join(str(error).split())) or type(error).__name__
-            raise OSError(f"{self.said(name)} cannot be read: {words}") from error
+            raise OSError(f"{self.said(name)} cannot be read: {_words(error)}") from error
         return data if end is None or len(data) == end - (start or 0) else b""
 
     def _lasting(self, error: Exception) -> bool:
@@ -129,8 +132,9 @@ class AnyFolder:
         try:
             with self.open(name) as file:
                 return str(file.read(), "utf-8-sig", "replace")
-        except OSError as error:
-            raise LayoutError(f"{self.said(name)} cannot be read: {error.strerror or error}") from error
+        except Exception as error:  # as above
+            why = (isinstance(error, OSError) and error.strerror) or _words(error)
+            raise LayoutError(f"{self.said(name)} cannot be read: {why}") from error
 
     def lines(self, name: str) -> list[str]:
         """Without the empty ones and those that begin with #. Raises: LayoutError, if there are none."""
@@ -181,9 +185,13 @@ def open_folder(src: str) -> AnyFolder:
         if fs.isdir(path):
             return AnyFolder(fs, path)
         what = "is not a folder" if fs.exists(path) else "does not exist"
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, RecursionError, *DAMAGED) as error:
         raise LayoutError(f"{printable(src)} cannot be opened: {' '.join(str(error).split())}") from error
     raise LayoutError(f"{printable(src)} {what}: --src is the folder in which the data set was unpacked")
+
+
+def _words(error: Exception) -> str:
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def inside(path: str) -> bool:

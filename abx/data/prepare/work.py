@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from abx.data.prepare.shard import Done, Failed, Job, PrepareError, Stopped, write_shard
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called now and then, with the numbers of pictures and of shards that are done."""
+"""Called before the work starts, and now and then, with the numbers of pictures and of shards that are done."""
 
 
 def in_this_process(jobs: Sequence[Job], progress: Progress) -> list[Done | Failed]:

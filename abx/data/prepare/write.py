@@ -75,6 +75,7 @@ def prepare(
             if restart:
                 forget(out)
             every = agreed(out, settings)
+            progress(0, 0)
             done = in_this_process(jobs, progress) if workers == 1 else in_others(jobs, workers, progress)
             rest = iter(done)
             found = {split.name: _summary(split, [next(rest) for _ in split.units]) for split in chosen}

@@ -4,13 +4,13 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
-from abx.data.manifests import MANIFEST, names_beside
+from abx.data.manifests import MANIFEST, Manifest, Size, manifest_beside, missing
 from abx.data.patterns import shards
 from abx.data.records import unpack
 from abx.data.sources import BadRecord, Files, SpecError, printable
@@ -36,10 +36,12 @@ def index(where: str) -> "ArrayRecords":
 class ArrayRecords(Files):
     """A `Source` of the records of some shards, in the order of the shards and of what they hold.
 
-    Left out and listed in `problems`: shards that are no ArrayRecord, are cut off, empty or missing. A record that is
-    not ours, or damaged, is a BadRecord; so are all of a shard that has changed since it was indexed.
+    Left out and listed in `problems`: shards that are no ArrayRecord, are cut off, empty or missing, or are not those
+    that the manifest lists. A record that is not ours, or damaged, is a BadRecord; so are all of a shard that has
+    changed since it was indexed.
 
-    Classes and vocabulary are those of `manifest.json` beside the shards; records without one have no class.
+    Classes and vocabulary are those of `manifest.json` beside the shards; records without one have no class. That there
+    is none, and which shards it lists that are not read, `notes` tell.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -47,23 +49,33 @@ class ArrayRecords(Files):
 
         Raises: SpecError, if two folders number classes or a vocabulary differently.
         """
-        found: list[tuple[str, int, int]] = []
+        found: list[tuple[str, Size]] = []
         problems: list[tuple[str, str]] = []
-        for path in map(os.path.abspath, paths):
+        paths = [*map(os.path.abspath, paths)]
+        for path in paths:
             try:
-                shard = _Shard(path)
+                size = _Shard(path).size
             except OSError as error:
                 problems.append((printable(path), f"cannot be read: {error.strerror or error}"))
                 continue
-            if shard.records:
-                found.append((path, shard.records, shard.size))
+            if size.records:
+                found.append((path, size))
             else:
                 problems.append((printable(path), "holds no records"))
-        self._paths = [path for path, _, _ in found]
-        self._ends = np.cumsum([records for _, records, _ in found], dtype=np.int64)
-        self._sizes = [size for _, _, size in found]
-        self.classes, self.vocabulary, self._classed, unnamed = _names(self._paths)
-        self.problems = (*problems, *unnamed)
+        manifests, self.notes = _manifests([path for path, _ in found], paths)
+        self.classes, self.vocabulary, self._classed = _names(manifests)
+        whole = []
+        for path, size in found:
+            folder, file = os.path.split(path)
+            listed = manifests[folder].size(file) if folder in manifests else None
+            if listed in (None, size):
+                whole.append((path, size))
+            else:
+                problems.append((printable(path), f"is not what {MANIFEST} lists: {_said(size)}, not {_said(listed)}"))
+        self._paths = [path for path, _ in whole]
+        self._ends = np.cumsum([size.records for _, size in whole], dtype=np.int64)
+        self._sizes = [size for _, size in whole]
+        self.problems = tuple(problems)
         self._open = _Shards()
 
     def __len__(self) -> int:
@@ -97,7 +109,7 @@ class ArrayRecords(Files):
     def _read(self, k: int, j: int) -> tuple[str, Record]:
         try:
             shard = self._open.open(self._paths[k])
-            if (shard.size, shard.records) != (self._sizes[k], self._ends[k] - (self._ends[k - 1] if k else 0)):
+            if shard.size != self._sizes[k]:
                 raise OSError("it has changed")
             data = shard.read(j)
         except OSError as error:
@@ -120,12 +132,11 @@ class _Shard:
         # To open a pipe that nobody writes to would wait forever.
         if not stat.S_ISREG(status.st_mode):
             raise OSError("not a regular file")
-        self.size = status.st_size
         # As bytes, since a name need not be UTF-8. A reader that cannot open says so only when it is asked.
         self._reader = ArrayRecordReader(os.fsencode(path), READER, file_reader_buffer_size=1 << 15)
         if not self._reader.ok():
-            raise OSError(f"no ArrayRecord, or cut off ({self.size} bytes)")
-        self.records = int(self._reader.num_records())
+            raise OSError(f"no ArrayRecord, or cut off ({status.st_size} bytes)")
+        self.size = Size(int(self._reader.num_records()), status.st_size)
         # A few compressed bytes may unpack to more than there is memory, and nothing would tell before.
         self._foreign = "uncompressed" not in (self._reader.writer_options_string() or "")
 
@@ -158,19 +169,31 @@ class _Shards:
             return shard
 
 
-def _names(paths: Sequence[str]) -> tuple[tuple[str, ...], Vocabulary, frozenset[str], list[tuple[str, str]]]:
-    """Classes and vocabulary of all folders together, the folders that have classes, what is wrong with manifests."""
-    classed = set[str]()
-    names: dict[str, tuple[str, tuple[str, ...]]] = {}
-    problems = []
-    for folder in dict.fromkeys(map(os.path.dirname, paths)):
+def _said(size: Size) -> str:
+    return f"{size.records} records in {size.bytes} bytes"
+
+
+def _manifests(found: Sequence[str], tried: Sequence[str]) -> tuple[dict[str, Manifest], tuple[str, ...]]:
+    """Of the folders of these shards, where there is one; and what a person should know of what is not there.
+
+    Args:
+        tried: shards that need not be noted as missing: if they are, `problems` lists them.
+    """
+    manifests, notes = dict[str, Manifest](), list[str]()
+    for folder in dict.fromkeys(map(os.path.dirname, found)):
         try:
-            classes, vocabulary = names_beside(folder)
+            manifests[folder] = manifest_beside(folder)
         except ValueError as wrong:
-            problems.append((printable(os.path.join(folder, MANIFEST)), str(wrong)))
-            continue
-        if classes:
-            classed.add(folder)
+            notes.append(f"{printable(os.path.join(folder, MANIFEST))} {wrong}")
+        names = {os.path.basename(path) for path in tried if os.path.dirname(path) == folder}
+        notes += missing(folder, manifests.get(folder), names)
+    return manifests, tuple(notes)
+
+
+def _names(manifests: Mapping[str, Manifest]) -> tuple[tuple[str, ...], Vocabulary, frozenset[str]]:
+    """Classes and vocabulary of all folders together, and the folders that have classes."""
+    names: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for folder, (classes, vocabulary, *_) in manifests.items():
         for what, own in {"classes": classes, **vocabulary._asdict()}.items():
             first, known = names.setdefault(what, (folder, own)) if own else ("", own)
             if known != own:
@@ -179,4 +202,5 @@ def _names(paths: Sequence[str]) -> tuple[tuple[str, ...], Vocabulary, frozenset
                     "write them as a mixture, 0.5*arrayrecord:... + 0.5*arrayrecord:..."
                 )
     found = {what: own for what, (_, own) in names.items()}
-    return found.pop("classes", ()), Vocabulary(**found), frozenset(classed), problems
+    classed = frozenset(folder for folder, manifest in manifests.items() if manifest.classes)
+    return found.pop("classes", ()), Vocabulary(**found), classed

@@ -46,7 +46,7 @@ class Folder(Files):
     - Left out and listed in `problems`: broken links, what is no regular file (pipes, folders named x.jpg), folders
       that may not be read or are links to one already read.
     - If every picture lies exactly one folder down, in two folders or more, the folder is its class. If only most of
-      them do, there are no classes, and `problems` has the folder itself with the reason.
+      them do, there are no classes, and `notes` says why.
     """
 
     vocabulary = Vocabulary()
@@ -67,9 +67,9 @@ class Folder(Files):
             self.classes = tuple(printable(os.fsdecode(name)) for name in names)
             self._labels = np.array([index[parts[0]] for parts in parents], np.int32)
         elif len(names) >= 2 and 2 * len(elsewhere) < len(found):
-            stray = printable(os.fsdecode(elsewhere[0]))
+            stray = self._printable(elsewhere[0])
             reason = f"{len(elsewhere):,} of {len(found):,} pictures do not lie exactly one folder down, e.g. {stray}"
-            problems.append((b"", f"folders are no classes: {reason}"))
+            self.notes = (f"folders are no classes: {reason}",)
         self.problems = tuple((self._printable(name), reason) for name, reason in sorted(problems))
 
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,8 +63,8 @@ class Parquet(Files):
 
     The unit of reading is the row group, 100 to 1000 rows: a record read at random costs the reading of all pictures
     of its row group (10 MB take 4 ms, 100 MB 35 ms), unless it is among the last ones, of which 256 MiB are kept per
-    process (`read_group`). Passes in order are cheap. Shuffled training wants `abx data prepare` first; files with row
-    groups above `LARGE_GROUP` are listed in `problems` with that advice.
+    process (`read_group`). Passes in order are cheap. Shuffled training wants `abx data prepare` first; `notes` says so
+    where files have row groups above `LARGE_GROUP`.
 
     Left out and listed in `problems`: files that are no parquet, cannot be read or lack one of the columns, and row
     groups of more than `MAX_GROUP` bytes.
@@ -84,8 +84,9 @@ class Parquet(Files):
         self._stamps = [footer.stamp for footer in found.footers.values()]
         last = max((each.largest for each in found.footers.values() if each.largest < MAX_CLASSES), default=-1)
         self.classes = found.class_names or tuple(map(str, range(last + 1)))
-        doubts = [(printable(path), why) for path, each in found.footers.items() for why in self._doubts(each)]
-        self.problems = (*found.problems, *doubts)
+        refused = [(printable(path), why) for path, each in found.footers.items() if (why := _refused(each))]
+        self.problems = (*found.problems, *refused)
+        self.notes = tuple(self._notes(found.footers.values()))
         groups = list[tuple[int, int, int, int]]()
         for file, footer in enumerate(found.footers.values()):
             firsts = np.cumsum([0, *footer.rows]).tolist()
@@ -94,18 +95,17 @@ class Parquet(Files):
         self._groups = np.array(groups, np.int64).reshape(-1, 4)
         self._starts = np.cumsum([0, *self._groups[:, 3]], dtype=np.int64)
 
-    def _doubts(self, footer: Footer) -> Iterator[str]:
-        size, refused = max(footer.sizes, default=0), sum(size > MAX_GROUP for size in footer.sizes)
-        if refused:
-            yield f"{refused} of its row groups are left out, of up to {size >> 20} MiB: write it with smaller ones"
-        elif size > LARGE_GROUP:
+    def _notes(self, footers: Collection[Footer]) -> Iterator[str]:
+        largest = [max((size for size in each.sizes if size <= MAX_GROUP), default=0) for each in footers]
+        if slow := [size for size in largest if size > LARGE_GROUP]:
             yield (
-                f"slow to read in random order, its row groups have up to {size >> 20} MiB: "
-                "make shards of it, abx data prepare any --src parquet:... --out ..."
+                f"slow to read in random order, {len(slow):,} of {len(largest):,} files have row groups of up to "
+                f"{max(slow) >> 20} MiB: make shards of them, abx data prepare any --src parquet:... --out ..."
             )
-        if footer.largest >= len(self.classes):
+        last = max((each.largest for each in footers), default=-1)
+        if last >= len(self.classes):
             column = printable(self._columns.label)
-            yield f"its column {column} goes up to {footer.largest}: without a class above {len(self.classes) - 1}"
+            yield f"the column {column} goes up to {last}: rows of class {len(self.classes)} and above are without one"
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -131,6 +131,16 @@ class Parquet(Files):
         file, group, first, _ = self._groups[at].tolist()
         row = i - int(self._starts[at])
         return file, group, row, first + row
+
+
+def _refused(footer: Footer) -> str:
+    """What is left out of a file, "" for nothing."""
+    refused = [size for size in footer.sizes if size > MAX_GROUP]
+    if not refused:
+        return ""
+    return (
+        f"{len(refused)} of its row groups are left out, of up to {max(refused) >> 20} MiB: write it with smaller ones"
+    )
 
 
 def _picture(scalar: Any) -> bytes:

@@ -46,6 +46,7 @@ class Scenes:
     classes: tuple[str, ...] = tuple(place.name for place in PLACES)
     vocabulary = Vocabulary(objects=tuple(singular for singular, *_ in SHAPES))
     problems: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, split: str = "train", *, size: int = 96, seed: int = 0) -> None:
         """Args:

@@ -7,7 +7,7 @@ import numpy as np
 
 from abx.data.images import MAX_BYTES
 from abx.data.patterns import shards
-from abx.data.sources import BadRecord, Files, printable
+from abx.data.sources import BadRecord, Files, SpecError, printable
 from abx.data.webdataset import build as building
 from abx.data.webdataset.annotations import Annotations, BadAnnotations, captions, parse
 from abx.data.webdataset.files import Changed, open_file
@@ -43,14 +43,14 @@ class Tar(Files):
     """A `Source` of the samples of some shards, in the order of the shards and of their members. Nothing is unpacked.
 
     A key is a member's path up to the first dot of its base name; what follows is the extension. A sample is a run of
-    members of one key, and a repeated extension begins another. Read are one picture (`samples.IMAGES`, the first one if
+    members of one key, and a repeated extension begins another. Read are one picture (`samples.IMAGES`, the first if
     there are several), `.cls` (the class, a decimal number), `.txt` (captions, one a line) and what `Annotations` has
     of a `.json`, its captions only where no `.txt` has any. Case does not matter. Where none is named so, what ends so
     is taken: `x.left.jpg` is the picture of x, unless there is an `x.jpg`.
 
     Left out and listed in `problems`: shards that are no tar or end early (from there on), keys without a picture,
-    members with an absolute path or `..`; a `.cls` that is no number leaves the sample without a class, and unsound
-    boxes leave it without objects. Hidden members, links, devices and sparse files are passed over.
+    members with an absolute path or `..`, samples whose `.cls` is no number, whose `.json` cannot be parsed or whose
+    boxes are unsound, and compressed shards. Hidden members, links, devices and sparse files are passed over.
 
     Names are in tables beside the shards (a line each: number, tab, name), `classes.txt`, `objects.txt`, `verbs.txt`
     and `nouns.txt`; what has no name is called by its number. Objects without a table of their own are named by
@@ -64,17 +64,24 @@ class Tar(Files):
     def __init__(self, paths: Sequence[str]) -> None:
         """Reads the index of every shard, or makes it.
 
-        Raises: SpecError, if a shard is compressed or two folders name the classes differently.
+        Raises: SpecError, if all shards are compressed or two folders name the classes differently.
         """
         self._paths = [os.path.abspath(path) for path in paths]
         indexes = [indexed(path) for path in self._paths]
-        self._shards, self._stamps = [shard for shard, _ in indexes], [stamp for _, stamp in indexes]
+        if indexes and all(each.compressed for each in indexes):
+            raise SpecError(_all_compressed(self._paths, indexes[0].compressed))
+        self._shards, self._stamps = [each.shard for each in indexes], [each.stamp for each in indexes]
         self._starts = np.cumsum([0, *(len(shard.rows) for shard in self._shards)], dtype=np.int64)
         last = max((int(shard.rows["label"].max(initial=-1)) for shard in self._shards), default=-1)
         folders = list(dict.fromkeys(map(os.path.dirname, self._paths)))
         self.classes = names(folders, "classes.txt", last)
         self.vocabulary = _vocabulary([shard.said for shard in self._shards], folders, named_by_class=not self.classes)
-        self.problems = tuple(self._problems())
+        self.problems = tuple(
+            (printable(f"{path}:{name}" if name else path), printable(reason))
+            for path, shard in zip(self._paths, self._shards, strict=True)
+            for name, reason in shard.problems
+        )
+        self.notes = tuple(self._notes())
         self._shards = [shard._replace(problems=(), said=Said()) for shard in self._shards]
 
     def __len__(self) -> int:
@@ -111,16 +118,24 @@ class Tar(Files):
         shard = int(np.searchsorted(self._starts, i, "right")) - 1
         return shard, i - int(self._starts[shard])
 
-    def _problems(self) -> Iterator[tuple[str, str]]:
-        for path, shard in zip(self._paths, self._shards, strict=True):
-            for name, reason in shard.problems:
-                yield printable(f"{path}:{name}" if name else path), printable(reason)
-            for file, words, known in (
-                ("verbs.txt", shard.said.verb_words, self.vocabulary.verbs),
-                ("nouns.txt", shard.said.noun_words, self.vocabulary.nouns),
-            ):
-                if missing := sorted(set(words) - set(known)):
-                    yield printable(path), printable(f"{file} lacks {len(missing)} of its words: {missing[0]!r}, ...")
+    def _notes(self) -> Iterator[str]:
+        for file, words, known in (
+            ("verbs.txt", [shard.said.verb_words for shard in self._shards], self.vocabulary.verbs),
+            ("nouns.txt", [shard.said.noun_words for shard in self._shards], self.vocabulary.nouns),
+        ):
+            missing = sorted({word for each in words for word in each} - set(known))
+            if missing:
+                yield printable(
+                    f"{file} lacks {len(missing):,} of the words in the shards, which are unknown: {missing[0]!r}, ..."
+                )
+
+
+def _all_compressed(paths: Sequence[str], how: str) -> str:
+    others = f", and so are the {len(paths) - 1:,} other shards" if len(paths) > 1 else ""
+    return (
+        f"{printable(paths[0])} is compressed ({how}){others}: unpack it, as it is read at random places, "
+        "or make shards of it with abx data prepare webdataset, which reads .tar.gz, .tar.bz2 and .tar.xz"
+    )
 
 
 def _vocabulary(said: Sequence[Said], folders: Sequence[str], named_by_class: bool) -> Vocabulary:

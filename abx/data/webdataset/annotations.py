@@ -13,7 +13,7 @@ from abx.types import CROWD, DIFFICULT, TRUNCATED, Objects
 MAX_TEXT = 1 << 20
 """Bytes of captions that are read; the rest is cut off."""
 MAX_JSON = 1 << 24
-"""Longer annotations are cut off, and so left out."""
+"""Longer annotations are cut off, and so cannot be parsed."""
 MAX_CLASSES = 1_000_000
 MAX_CLASS = 64
 """Bytes of a `.cls` that are read."""
@@ -24,7 +24,7 @@ FLAGS = {"iscrowd": CROWD, "difficult": DIFFICULT, "truncated": TRUNCATED}
 
 
 class BadAnnotations(ValueError):
-    """The `.json` of a sample cannot be used; the message is the reason."""
+    """The `.json` of a sample cannot be used, and so the sample is left out; the message is the reason."""
 
 
 class Annotations(NamedTuple):
@@ -33,14 +33,13 @@ class Annotations(NamedTuple):
     captions: tuple[str, ...] = ()
     """`captions`, a list of strings; else `caption`, a string."""
     objects: Objects | None = None
-    """`boxes` [[y0, x0, y1, x1], ...] in [0, 1], as many `labels`, and as many of each of `FLAGS` that is there."""
+    """`boxes` [[y0, x0, y1, x1], ...] in [0, 1], as many `labels`, and as many of each of `FLAGS` that is there.
+    Without the key `labels` the boxes are of no class in particular, and all are labelled 0."""
     count: int = -1  # type: ignore[assignment]  # hides tuple.count
     distance: float = float("nan")
     verb: int | str = -1
     """A number or a word."""
     noun: int | str = -1
-    problem: str = ""
-    """Why there are no objects although there are boxes."""
 
     def worth_reading(self, captions: bool) -> bool:
         """Whether anything is said, captions counting only where there are none beside the picture (`captions`)."""
@@ -56,32 +55,31 @@ def class_of(text: bytes) -> int | None:
     return -1 if word == b"-1" else None
 
 
+def no_class(text: bytes) -> str:
+    """The reason where `class_of` has none."""
+    return f"its class is no number from 0 to {MAX_CLASSES - 1}: {text.strip()[:20]!r}"
+
+
 def captions(text: bytes) -> tuple[str, ...]:
     """One a line, blank lines left out; bytes that are no UTF-8 become the replacement character."""
     return _filled(text.decode("utf-8", "replace").split("\n"))
 
 
 def parse(text: bytes) -> Annotations:
-    """Raises: BadAnnotations, if it is no JSON."""
+    """Raises: BadAnnotations, if it is no JSON, or its boxes, their labels or their flags are unsound."""
     try:
         said = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadAnnotations("its .json cannot be parsed") from error
     if not isinstance(said, dict):
         return Annotations()
-    objects, problem = None, ""
-    try:
-        objects = _objects(said) if "boxes" in said else None
-    except BadAnnotations as bad:
-        problem = str(bad)
     return Annotations(
         _captions(said),
-        objects,
+        _objects(said) if "boxes" in said else None,
         _number(said.get("count")),
         _distance(said.get("distance")),
         _word(said.get("verb")),
         _word(said.get("noun")),
-        problem,
     )
 
 
@@ -90,7 +88,7 @@ def _objects(said: dict[str, Any]) -> Objects:
 
     Raises: BadAnnotations, unless every box has an area inside the picture, and a label and flags that are numbers.
     """
-    boxes, labels = said["boxes"], said.get("labels")
+    boxes = said["boxes"]
     try:
         array = np.array(boxes, np.float64) if boxes else np.zeros((0, 4))
     except (ValueError, TypeError, OverflowError) as error:
@@ -102,6 +100,7 @@ def _objects(said: dict[str, Any]) -> Objects:
     inside = array.clip(0, 1).astype(np.float32)
     if not np.all(inside[:, :2] < inside[:, 2:]):
         raise BadAnnotations("one of its boxes has no area inside the picture")
+    labels = said.get("labels", [0] * len(inside))
     if not isinstance(labels, list) or any(_number(label) < 0 for label in labels):
         raise BadAnnotations(f"the labels of its boxes are no numbers from 0 to {MAX_CLASSES - 1}")
     if len(labels) != len(inside):

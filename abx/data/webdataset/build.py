@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from abx.data.webdataset.index import kept, make
+from abx.data.webdataset.shard import Compressed
 
 
 class Built(NamedTuple):
@@ -17,6 +18,7 @@ class Built(NamedTuple):
     unkept: int = 0
     """Shards whose index could not be written anywhere: they are indexed again each time."""
     unreadable: int = 0
+    """Shards that cannot be read, or are compressed."""
     samples: int = 0
     problems: int = 0
 
@@ -27,8 +29,6 @@ def build(paths: Sequence[str], workers: int, progress: Callable[[Built], None])
     Args:
         workers: processes; 1 is this one. A shard costs about 10 µs a member, all of it Python.
         progress: told the sums so far after every shard.
-
-    Raises: SpecError, if a shard is compressed.
     """
     if workers <= 1 or len(paths) <= 1:
         return _sum(map(_build, paths), progress)
@@ -45,7 +45,7 @@ def _build(path: str) -> Built:
         index, made, saved = kept(path), False, True
         if index is None:
             (index, saved), made = make(path), True
-    except OSError:
+    except (OSError, Compressed):
         return Built(shards=1, unreadable=1, problems=1)
     return Built(1, int(made), int(not saved), 0, len(index.shard.rows), len(index.shard.problems))
 

@@ -56,10 +56,11 @@ def members(file: File) -> Iterator[Member]:
                     pax = _pax(extra)
                 at = start + _padded(size)
                 continue
-            size = int(pax.get("size", size))
+            size = _whole(pax["size"], 10) if "size" in pax else size
         except ValueError as error:
-            what = f"damaged from byte {at} on ({error})" if at else f"not a readable tar: {error}"
-            raise Damaged(f"{what}; the rest of its {length} bytes is left out" if at else what) from error
+            if not at and block[257:262] != b"ustar":
+                raise Damaged("not a tar") from error
+            raise Damaged(f"damaged from byte {at} on ({error}); the rest of its {length} bytes is left out") from error
         sparse = kind == ord("S") or any(key.startswith("GNU.sparse.") for key in pax)
         if kind in _FILES and not sparse:
             yield Member(_decode(pax["path"]) if "path" in pax else name or _name(block), start, size)
@@ -83,7 +84,15 @@ def _header(block: bytes) -> tuple[int, int]:
 
 def _number(field: bytes) -> int:
     """Octal digits, or, after a byte 0x80, a large number in binary."""
-    number = int.from_bytes(field[1:]) if field[0] == 0x80 else int(field.partition(b"\0")[0].strip() or b"0", 8)
+    return int.from_bytes(field[1:]) if field[0] == 0x80 else _whole(field.partition(b"\0")[0].strip() or b"0", 8)
+
+
+def _whole(digits: bytes, base: int) -> int:
+    """Raises: ValueError, for what is no number, or a negative one."""
+    try:
+        number = int(digits, base)
+    except ValueError as error:
+        raise ValueError("a header has something else where a number belongs") from error
     if number < 0:
         raise ValueError("a header has a negative size")
     return number
@@ -116,14 +125,13 @@ def _pax(data: bytes) -> dict[str, bytes]:
     records, at = dict[str, bytes](), 0
     while at < len(data) and data[at]:
         digits = data[at : at + 8].partition(b" ")[0]
-        end = at + int(digits)
+        end = at + _whole(digits, 10)
         key, equals, value = data[at + len(digits) + 1 : end - 1].partition(b"=")
         if not equals or data[end - 1 : end] != b"\n":
             raise ValueError("a pax header is malformed")
         records[_decode(key)] = value
         at = end
-    if int(records.get("size", 0)) < 0:
-        raise ValueError("a header has a negative size")
+    _whole(records.get("size", b"0"), 10)
     return records
 
 

@@ -21,9 +21,9 @@ import numpy as np
 
 from abx.data.webdataset.annotations import MAX_CLASSES
 from abx.data.webdataset.files import File, Stamp
-from abx.data.webdataset.shard import ROW, Said, Shard, read_shard, without_samples
+from abx.data.webdataset.shard import ROW, Compressed, Said, Shard, read_shard, without_samples
 
-VERSION = 2
+VERSION = 3
 """Of what an index says: another makes all indexes anew."""
 
 _MAGIC = b"abx-index"
@@ -35,19 +35,21 @@ class Index(NamedTuple):
 
     shard: Shard
     stamp: Stamp
+    compressed: str = ""
+    """How, if it is, and so without samples."""
 
 
 def indexed(path: str) -> Index:
     """The index of a shard: the one that is kept, if it is sound and the shard has not changed since; else a new one.
 
-    A shard that cannot be read has no samples and one problem.
-
-    Raises: SpecError, if it is compressed.
+    A shard that cannot be read, or is compressed, has no samples and one problem.
     """
     try:
         return kept(path) or make(path)[0]
     except OSError as error:
         return Index(without_samples(f"cannot be read: {error.strerror or error}"), Stamp())
+    except Compressed as how:
+        return Index(without_samples(f"compressed ({how}): unpack it"), Stamp(), str(how))
 
 
 def kept(path: str) -> Index | None:
@@ -60,10 +62,10 @@ def kept(path: str) -> Index | None:
 
 
 def make(path: str) -> tuple[Index, bool]:
-    """Index a shard, and whether the index could be kept. Raises: OSError; SpecError, if the shard is compressed."""
+    """Index a shard, and whether the index could be kept. Raises: OSError; Compressed."""
     file = File(path)
     stamp = file.stamp()
-    index = Index(read_shard(path, file), stamp)
+    index = Index(read_shard(file), stamp)
     if file.stamp() != stamp:
         return index, False  # somebody is writing to it
     data = _pack(index)

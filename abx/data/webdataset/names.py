@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from abx.data.sources import SpecError, printable
 from abx.data.webdataset.annotations import MAX_CLASSES, MAX_JSON
+from abx.data.webdataset.files import File
 
 Table: TypeAlias = dict[int, str]
 
@@ -64,7 +65,7 @@ def number(said: int | str, known: Sequence[str]) -> int:
 
 def _text(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(MAX_JSON)
+        file = File(path)
+        return file.read(0, min(file.status.st_size, MAX_JSON)).decode("utf-8", "replace")
     except OSError:
         return None

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abx.data.sources import SpecError, printable
 from abx.data.webdataset import annotations
-from abx.data.webdataset.annotations import MAX_CLASS, Annotations, BadAnnotations, captions, class_of
+from abx.data.webdataset.annotations import MAX_CLASS, Annotations, BadAnnotations, captions, class_of, no_class
 from abx.data.webdataset.files import File
 from abx.data.webdataset.headers import Damaged, members
 from abx.data.webdataset.samples import Sample, leads_out, samples, split
@@ -22,6 +21,10 @@ ROW = np.dtype(
     ]
 )
 """A sample in 40 bytes: its class, and its parts; a part that it lacks has size 0."""
+
+
+class Compressed(ValueError):
+    """The shard is compressed, so that it cannot be read at random places; the message is how."""
 
 
 class Said(NamedTuple):
@@ -75,15 +78,15 @@ class _Found(NamedTuple):
 Problems = list[tuple[str, str]]
 
 
-def read_shard(path: str, file: File) -> Shard:
+def read_shard(file: File) -> Shard:
     """Reads every header, every `.cls` and every `.json`.
 
-    Raises: OSError; SpecError for a shard that is compressed.
+    Raises: OSError; Compressed.
     """
     start = file.read(0, min(6, file.status.st_size))
     for magic, name in _COMPRESSED.items():
         if start.startswith(magic):
-            raise SpecError(f"{printable(path)} is compressed ({name}): unpack it, it is read at random places")
+            raise Compressed(name)
     rows, keys, problems = list[tuple[int, ...]](), list[bytes](), Problems()
     objects, verbs, nouns = {-1}, set[int | str](), set[int | str]()
     for sample in samples(_places(file, problems)):
@@ -126,7 +129,7 @@ def _places(file: File, problems: Problems) -> Iterator[tuple[str, Place]]:
 
 
 def _found(file: File, sample: Sample[Place], problems: Problems) -> _Found | None:
-    """None without a picture."""
+    """None without a picture, and where what is said of it is unsound: `problems` has the reason."""
     key, nowhere = sample.key, Place()
     image, cls = sample.parts.get("image", nowhere), sample.parts.get("cls", nowhere)
     text = sample.parts.get("txt", nowhere).cut(annotations.MAX_TEXT)
@@ -138,17 +141,15 @@ def _found(file: File, sample: Sample[Place], problems: Problems) -> _Found | No
     if image.size > MAX_PART:
         problems.append((key, f"{image.size} bytes, more than any picture we read has"))
         return None
-    label: int | None = -1
-    if cls.at and (label := class_of(word := file.read(*cls.cut(MAX_CLASS)))) is None:
-        problems.append((key, f"its class is no number from 0 to {annotations.MAX_CLASSES - 1}: {word.strip()[:20]!r}"))
-    said = Annotations()
-    if json.at:
-        try:
-            said = annotations.parse(file.read(*json))
-        except BadAnnotations as bad:
-            said = Annotations(problem=str(bad))
-        if said.problem:
-            problems.append((key, said.problem))
+    word = file.read(*cls.cut(MAX_CLASS)) if cls.at else b"-1"
+    if (label := class_of(word)) is None:
+        problems.append((key, no_class(word)))
+        return None
+    try:
+        said = annotations.parse(file.read(*json)) if json.at else Annotations()
+    except BadAnnotations as bad:
+        problems.append((key, str(bad)))
+        return None
     # Metadata that says nothing more need not be read again with every picture.
     worth = said.worth_reading(text.size > 0 and (not said.captions or bool(captions(file.read(*text)))))
-    return _Found(-1 if label is None else label, image, text, json if worth else nowhere, said)
+    return _Found(label, image, text, json if worth else nowhere, said)

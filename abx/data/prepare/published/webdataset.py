@@ -17,6 +17,7 @@ from abx.data.webdataset.annotations import (
     BadAnnotations,
     captions,
     class_of,
+    no_class,
     parse,
 )
 from abx.data.webdataset.names import agreed, listed, number
@@ -30,9 +31,9 @@ Any WebDataset: tars, plain or compressed (.tar.gz, .tgz, .tar.bz2, .tar.xz), in
     000000000.jpg               the picture; also png, webp, bmp, gif, tif, ppm
     000000000.txt               captions, one a line; else those of the json
     000000000.cls               the class, a decimal number
-    000000000.json              "boxes" [[y0, x0, y1, x1], ...] in [0, 1] and as many "labels"; "iscrowd", "difficult",
-                                "truncated"; "captions" or "caption"; "count", "distance"; "verb", "noun" (numbers, or
-                                names in their table)
+    000000000.json              "boxes" [[y0, x0, y1, x1], ...] in [0, 1] and as many "labels" (all are 0 without);
+                                "iscrowd", "difficult", "truncated"; "captions" or "caption"; "count", "distance";
+                                "verb", "noun" (numbers, or names in their table)
   SRC/classes.txt               optional names of the classes, a line each: number, tab, name; also objects.txt,
                                 verbs.txt, nouns.txt; in SRC, or in the folder of a split
 
@@ -40,7 +41,8 @@ What is read is what tar: reads of the same tars, but that a verb or a noun that
 it: tar: numbers such words when it has seen all of them, which here would be too late.
 
 The tars right in SRC are the split train. A tar that is cut off gives the samples that are whole; members whose path
-leads out of it are refused and counted; links and devices are passed over. Annotations that are not sound are left out.
+leads out of it are refused and counted; links and devices are passed over. A sample whose class is no number, whose
+json cannot be parsed or whose boxes are not sound is left out and counted.
 
 Terms: those of the data.
 """
@@ -108,7 +110,10 @@ class Tar:
         troubles = list[Trouble]()
         with self.folder.open(self.file) as file:
             for sample in samples(_members(entries(file, _wanted), troubles)):
-                yield printable(sample.key), _record(sample, self.words)
+                try:
+                    yield printable(sample.key), _record(sample, self.words)
+                except BadAnnotations as bad:
+                    yield printable(f"{sample.key}: {bad}"), NONE
                 yield from ((trouble.reason, NONE) for trouble in troubles)
                 troubles.clear()
         yield from ((trouble.reason, NONE) for trouble in troubles)
@@ -129,14 +134,13 @@ def _members(found: Iterable[Entry | Trouble], troubles: list[Trouble]) -> Itera
 
 
 def _record(sample: Sample[Entry], words: Vocabulary) -> Record:
-    none = Entry("", b"", 0)
-    image, text, cls, json = (sample.parts.get(kind, none) for kind in ("image", "txt", "cls", "json"))
-    try:
-        said = parse(json.start or b"{}")
-    except BadAnnotations:
-        said = Annotations()
-    label, texts = class_of(cls.start), captions(text.start) or said.captions
+    """Raises: BadAnnotations, also for a class that is no number."""
+    nothing = Entry("", b"", 0)
+    image, text = sample.parts.get("image", nothing), sample.parts.get("txt", nothing)
+    word = sample.parts["cls"].start if "cls" in sample.parts else b"-1"
+    if (label := class_of(word)) is None:
+        raise BadAnnotations(no_class(word))
+    said = parse(sample.parts["json"].start) if "json" in sample.parts else Annotations()
+    texts = captions(text.start) or said.captions
     verb, noun = number(said.verb, words.verbs), number(said.noun, words.nouns)
-    return Record(
-        image.data, -1 if label is None else label, texts, said.objects, said.count, said.distance, verb, noun
-    )
+    return Record(image.data, label, texts, said.objects, said.count, said.distance, verb, noun)

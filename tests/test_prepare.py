@@ -771,3 +771,11 @@ def test_tables_of_the_splits_must_agree(tmp_path: Path):
     (tmp_path / "val" / "classes.txt").write_text("0\tdog\n")
     with pytest.raises(LayoutError, match=r"train and .*val number their classes differently \(classes\.txt\)"):
         webdataset.find(str(tmp_path))
+
+
+def test_what_indexing_left_out_is_counted(tmp_path: Path):
+    write_tar(tmp_path / "a.tar", {"x.jpg": encoded(smooth()), "y.txt": b"no picture", "z.jpg": encoded(smooth())})
+    split = write(any_data.find(f"tar:{tmp_path}/a.tar"), tmp_path / "out").splits["all"]
+    assert (split.pictures, split.rejected, split.expected, split.complete) == (2, 1, 3, True)
+    [(key, _)] = split.reasons
+    assert re.fullmatch(r"a\.tar:y: no picture among its parts.*", key)

@@ -48,6 +48,9 @@ class Records:
             except BadRecord:
                 record = Record(b"")
             yield _key(source.name(i), roots), record
+        # What indexing left out has no place among the records; it is counted with the last of them.
+        for name, reason in source.problems if self.stop == self.length else ():
+            yield f"{_key(name, roots)}: {reason}", Record(b"")
 
 
 def find(src: str) -> Published:
@@ -59,7 +62,7 @@ def find(src: str) -> Published:
         raise LayoutError(str(wrong)) from wrong
     count = len(source)
     units = [Records(src, start, min(start + UNIT, count), count) for start in range(0, count, UNIT)]
-    return Published((Split("all", units, count),), source.classes, source.vocabulary)
+    return Published((Split("all", units, count + len(source.problems)),), source.classes, source.vocabulary)
 
 
 @lru_cache(1)

@@ -132,7 +132,7 @@ def test_center_crop_refuses_a_ratio_below_one():
     ("crops", "said"),
     [
         (RandomCrops(n=0), "views.n must be at least 1, not 0"),
-        (RandomCrops(size=0), "views.size must be at least 1"),
+        (RandomCrops(size=0), "views.size must be from 1 to 4096"),
         (RandomCrops(scale=(0.5, 0.1)), "views.scale must be 0 < low <= high <= 1, not 0.5 0.1"),
         (RandomCrops(scale=(0.0, 0.1)), "views.scale"),
         (RandomCrops(scale=(0.5, 1.5)), "views.scale"),

@@ -31,8 +31,8 @@ class Prepare:
     """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
-    """The data set: imagenet, cc12m, coco, epic_kitchens, visor, clevr, food101, pets, resisc45, sun397; webdataset takes
-    any tars, and any takes any data string. Without --src and --out, how it must lie."""
+    """The data set: imagenet, cc12m, coco, epic_kitchens, visor, clevr, food101, pets, resisc45, sun397; webdataset for
+    any tars, any for any data string. Without --src and --out, how it must lie."""
     src: str = ""
     """Where it lies as it is published: a folder, or whatever else fsspec reaches; for any, a data string."""
     out: Path | None = None

@@ -78,6 +78,18 @@ def stop_at(monkeypatch, step, number):
     monkeypatch.setattr(Ledger, "__call__", call)
 
 
+def on_pictures(folder, good, bad=()):
+    """A folder of so many pictures and of files that are none, and a quick run on it."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for i in range(good):
+        Image.fromarray(np.full((20, 20, 3), 40 * i, np.uint8)).save(pictures / f"{i}.png")
+    for i, data in enumerate(bad):
+        (pictures / f"bad{i}.png").write_bytes(data)
+    recipe = tiny("simclr", folder / "run", **QUICK)
+    return pictures, replace(recipe, data=replace(recipe.data, train=f"folder:{pictures}"))
+
+
 def final(out):
     return json.loads((out / "final.json").read_text())
 
@@ -247,12 +259,7 @@ def test_a_checkpoint_of_another_program_is_one_sentence(compiled, tmp_path, cap
 
 def test_data_that_has_changed_is_refused(compiled, tmp_path, monkeypatch, capsys):
     """Another number of pictures is another order of all of them: the run would go on with other data, in silence."""
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for i in range(6):
-        Image.fromarray(np.full((20, 20, 3), 40 * i, np.uint8)).save(pictures / f"{i}.png")
-    recipe = tiny("simclr", tmp_path / "run", **QUICK)
-    recipe = replace(recipe, data=replace(recipe.data, train=f"folder:{pictures}"))
+    pictures, recipe = on_pictures(tmp_path, 6)
     with monkeypatch.context() as patch:
         stop_at(patch, 4, signal.SIGTERM)
         with pytest.raises(SystemExit):
@@ -282,14 +289,7 @@ def test_a_box_is_seen_as_it_is_said():
 def test_too_much_that_cannot_be_read_stops_the_run_with_a_report(tmp_path, compiled, monkeypatch, capsys):
     """And raising the limit lets the same command go on from its newest checkpoint."""
     monkeypatch.setattr("abx.experiment.ledger.ENOUGH", 30)
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for i in range(6):
-        Image.fromarray(np.full((20, 20, 3), 40 * i, np.uint8)).save(pictures / f"{i}.png")
-    for i in range(2):
-        (pictures / f"bad{i}.png").write_bytes(b"<html>404</html>")
-    recipe = tiny("simclr", tmp_path / "run", **QUICK)
-    recipe = replace(recipe, data=replace(recipe.data, train=f"folder:{pictures}"))
+    _, recipe = on_pictures(tmp_path, 6, [b"<html>404</html>"] * 2)
     with pytest.raises(SystemExit) as stopped:
         running.run(recipe)
     assert stopped.value.code == 1
@@ -308,14 +308,7 @@ def test_too_much_that_cannot_be_read_stops_the_run_with_a_report(tmp_path, comp
 
 
 def test_a_run_goes_on_with_the_one_picture_in_ten_that_can_be_read_and_says_so(tmp_path, compiled, capsys):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for i in range(3):
-        Image.fromarray(np.full((20, 20, 3), 40 * i, np.uint8)).save(pictures / f"{i}.png")
-    for i in range(27):
-        (pictures / f"bad{i}.png").write_bytes(b"")
-    recipe = tiny("simclr", tmp_path / "run", **QUICK)
-    recipe = replace(recipe, data=replace(recipe.data, train=f"folder:{pictures}"))
+    _, recipe = on_pictures(tmp_path, 3, [b""] * 27)
     running.run(recipe)
     assert final(recipe.out)["step"] == 8
     report = (recipe.out / "report.txt").read_text()
@@ -324,12 +317,7 @@ def test_a_run_goes_on_with_the_one_picture_in_ten_that_can_be_read_and_says_so(
 
 
 def test_a_run_whose_data_goes_away_ends_with_one_sentence(tmp_path, compiled, monkeypatch, capsys):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for i in range(6):
-        Image.fromarray(np.full((20, 20, 3), 40 * i, np.uint8)).save(pictures / f"{i}.png")
-    recipe = tiny("simclr", tmp_path / "run", **QUICK)
-    recipe = replace(recipe, data=replace(recipe.data, train=f"folder:{pictures}"))
+    pictures, recipe = on_pictures(tmp_path, 6)
     original = Ledger.__call__
 
     def call(self, at, loaded):

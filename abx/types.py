@@ -82,12 +82,35 @@ class Views(NamedTuple):
     boxes: Float[AnyArray, "*b n 4"]
 
 
+class MultiCrop(NamedTuple):
+    """Two kinds of crops of the same images: few and large ones, many and small ones (DINO)."""
+
+    globals: Views
+    locals: Views
+
+
+class WeakStrong(NamedTuple):
+    """Two kinds of crops of the same images: for weak and for strong augmentation (CLIP+Aug)."""
+
+    weak: Views
+    strong: Views
+
+
 class Pairs(NamedTuple):
     """Views, and one text about each image."""
 
-    views: Views
-    text: UInt8[AnyArray, "*b t"]
-    """UTF-8, cut to t bytes between two characters, filled up with zeros."""
+    views: Any
+    """`Views`, or several kinds of them."""
+    text: Int[AnyArray, "*b t"]
+    """Token ids; after the last of the text, the end token to the end."""
+
+
+class PairsAndImages(NamedTuple):
+    """A batch of images with texts beside one of images alone (SLIP, SiLC)."""
+
+    pairs: Pairs
+    images: Any
+    """`Views` or `MultiCrop`."""
 
 
 class ABBatch(NamedTuple):

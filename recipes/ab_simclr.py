@@ -55,7 +55,7 @@ Our inference, where the paper is silent or contradicts itself:
 from dataclasses import dataclass, field
 
 from abx.augment import Photometric
-from abx.data.streams import ABData
+from abx.data.layouts import ABData
 from abx.data.views import RandomCrops
 from abx.experiment import Checkpointing, Evaluation, Logging, Recipe, cli
 from abx.methods import AB, SimCLR

@@ -7,7 +7,7 @@ from typing import Any
 
 from conftest import TINY_AB, TINY_SIMCLR
 
-from abx.data.streams import ABData, PairData
+from abx.data.layouts import ABData, PairData
 from abx.data.views import RandomCrops
 from abx.experiment import Checkpointing, Evaluation, Logging, Recipe
 from abx.log import read_lines

@@ -307,7 +307,7 @@ def test_evaluation_data_without_labels(tmp_path):
         recipe, eval=Evaluation(train=f"folder:{tmp_path}/flat", train_images=1, test_images=1)
     )
     with pytest.raises(SpecError, match=r"--eval\.train.*label"):
-        Monitor.open(recipe, open_sources(recipe.data.specs()))
+        Monitor.open(recipe, open_sources(recipe.data))
 
 
 def test_a_batch_that_the_devices_do_not_divide(refused, tmp_path):

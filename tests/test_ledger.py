@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pictures import Numbered
 
+from abx.data.layouts import ABData, PairData
 from abx.data.mixture import Mixture
-from abx.data.streams import ABData, PairData
 from abx.data.views import RandomCrops
 from abx.experiment.ledger import ENOUGH, Ledger, TooManyRejected
 

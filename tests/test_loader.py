@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from pictures import Numbered, encoded, smooth, write_tar
 
-from abx.data.loader import STREAM, TRIES, Host, Loaded, ab_batches, batches, central
+from abx.data.layouts import ABData, PairData
+from abx.data.loader import STREAM, TRIES, Host, Loaded, batches, central, side_by_side
 from abx.data.sources import BadRecord, SpecError
-from abx.data.streams import ABData, PairData, open_sources, stream_seed, views_per_step
+from abx.data.streams import open_sources, stream_seed, views_per_step
 from abx.data.texts import Texts, decode
 from abx.data.views import RandomCrops
 from abx.data.workers import stream
+from abx.types import ABBatch
 
 CROPS = RandomCrops(n=2, size=6)
 
@@ -251,7 +253,7 @@ def test_two_streams_keep_their_own_data_crops_and_sizes():
 
 def test_side_by_side_is_each_alone():
     reward, value = (batches(Numbered(9), CROPS, b, b, name) for b, name in ((2, "reward"), (5, "value")))
-    pair = ab_batches(reward, value)[4]
+    pair = side_by_side({"reward": reward, "value": value}, lambda parts: ABBatch(**parts))[4]
     for name, alone in (("reward", reward), ("value", value)):
         parts = [{name: found[name]} for found in (pair.records, pair.rejected, pair.reasons)]
         assert equal(Loaded(getattr(pair.batch, name), *parts), alone[4])
@@ -385,10 +387,10 @@ def test_every_problem_at_once_by_its_flag():
     )
     starts = [
         "reward: data is ",
-        "value: folder:",
         "reward_batch must",
-        "value_batch must",
         "reward_views.n must be 2",
+        "value: folder:",
+        "value_batch must",
         "value_views.n must be at least 1",
         "value_views.size must",
         "workers must be at least 0",
@@ -405,8 +407,10 @@ def test_views_per_step_counts_each_crop_once():
 
 
 def test_sources_are_opened_once_and_looked_into(tmp_path: Path):
-    opened = open_sources({"reward": "scenes:test", "value": "scenes:test", "other": "scenes"})
-    assert opened["reward"] is opened["value"] is not opened["other"]
+    opened = open_sources(ABData(reward="scenes:test", value="scenes:test"))
+    assert opened["reward"] is opened["value"]
+    opened = open_sources(ABData(reward="scenes:test", value="scenes"))
+    assert opened["reward"] is not opened["value"]
     (tmp_path / "a.jpg").write_bytes(b"nothing")
     with pytest.raises(SpecError, match=r"none of the first 1 images could be read; the first: .*a\.jpg: not a JPEG"):
-        open_sources({"train": f"folder:{tmp_path}"})
+        open_sources(PairData(train=f"folder:{tmp_path}"))

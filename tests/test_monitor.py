@@ -27,7 +27,7 @@ def monitor(train, /, **evaluation):
     recipe = dataclasses.replace(
         recipe, data=dataclasses.replace(recipe.data, train=train), eval=Evaluation(**evaluation)
     )
-    return Monitor.open(recipe, open_sources(recipe.data.specs()))
+    return Monitor.open(recipe, open_sources(recipe.data))
 
 
 def shades(labelled):

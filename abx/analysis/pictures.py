@@ -36,15 +36,17 @@ def viridis(share: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b 3"]:
     return np.stack([np.interp(share, places, anchors[:, c]) for c in range(3)], -1).round().astype(np.uint8)
 
 
-def draw_views(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], views: Views) -> Image.Image:
+def draw_views(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], *kinds: Views) -> Image.Image:
     """One row per picture: where its n crops were cut, the crops as the network gets them, and the actions.
 
     Args:
         pictures: the b sources, of any size.
-        views: their crops, "b n h w 3" and "b n 4".
+        kinds: their crops, "b n h w 3" and "b n 4", of one kind or more; each kind has its own n and size.
     """
-    images, boxes = np.asarray(views.images), np.asarray(views.boxes)
-    rows = [_views_row(*row) for row in zip(pictures, images, boxes, strict=True)]
+    rows = []
+    for i, picture in enumerate(pictures):
+        crops = [np.asarray(crop) for kind in kinds for crop in kind.images[i]]
+        rows.append(_views_row(picture, crops, np.concatenate([np.asarray(kind.boxes[i]) for kind in kinds])))
     title = "Views: where each crop was cut, and what the network gets"
     note = "Under each crop: the action that leads to it from view 0, its box (y0, x0, y1, x1) in the frame of view 0."
     width = max([700, *(row.width for row in rows)])
@@ -52,7 +54,7 @@ def draw_views(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], views: Views) -> 
 
 
 def _views_row(
-    picture: UInt8[np.ndarray, "_ _ 3"], crops: UInt8[np.ndarray, "n h w 3"], boxes: Float[np.ndarray, "n 4"]
+    picture: UInt8[np.ndarray, "_ _ 3"], crops: Sequence[UInt8[np.ndarray, "_ _ 3"]], boxes: Float[np.ndarray, "n 4"]
 ) -> Image.Image:
     n = len(crops)
     plate = Plate(picture, (ROW if n <= 4 else TALL_ROW, LONGEST))
@@ -100,7 +102,7 @@ def draw_value_map(
     source: Float[np.ndarray, "4"],
     targets: Float[np.ndarray, "g 4"],
     values: Float[np.ndarray, "l g"],
-    thumbs: Sequence[UInt8[np.ndarray, "s s 3"]],
+    looks: Sequence[UInt8[np.ndarray, "s s 3"] | str],
     rewards: Float[np.ndarray, " l"],
     *,
     title: str,
@@ -111,13 +113,13 @@ def draw_value_map(
         source: the box one stands in.
         targets: boxes one may move to; each value is painted at the middle of its box.
         values: Q(x, a, l) of moving there. What isn't finite is left grey.
-        thumbs: what the l annotations look like.
+        looks: what the l annotations look like, or say.
         rewards: p(l | x), the reward of staying.
     """
     scale = Scale.of(values)
     columns = [
         _annotation(number, picture, source, targets, *column, scale)
-        for number, column in enumerate(zip(values, thumbs, rewards.tolist(), strict=True), start=1)
+        for number, column in enumerate(zip(values, looks, rewards.tolist(), strict=True), start=1)
     ]
     lines = [beside(columns[start : start + 4], 16) for start in range(0, len(columns), 4)]
     body = beside([_legend(picture, source, scale), under(lines, 20)], 32)
@@ -157,7 +159,7 @@ def _annotation(
     source: Float[np.ndarray, "4"],
     targets: Float[np.ndarray, "g 4"],
     values: Float[np.ndarray, " g"],
-    thumb: UInt8[np.ndarray, "s s 3"],
+    look: UInt8[np.ndarray, "s s 3"] | str,
     reward: float,
     scale: Scale,
 ) -> Image.Image:
@@ -165,7 +167,8 @@ def _annotation(
     best = int(np.where(finite, values, -np.inf).argmax()) if finite.any() else -1
     figures = [f"best move: {_number(float(values[best])) if best >= 0 else 'unknown'}", f"staying: {_number(reward)}"]
     head = under([text(f"Annotation {number}", 15), *(text(figure, 14) for figure in figures)])
-    blocks = [beside([ImageOps.expand(enlarged(thumb, THUMB), 1, INK), head], 10)]
+    shown = text(look, 14, PANEL - 110) if isinstance(look, str) else ImageOps.expand(enlarged(look, THUMB), 1, INK)
+    blocks = [beside([shown, head], 10)]
     for caption, members in _by_size(targets):
         plate = heat_map(picture, targets[members], values[members], scale)
         plate.outline(source, HERE)

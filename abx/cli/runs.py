@@ -95,12 +95,12 @@ def value_map(verb: ValueMap) -> None:
         _, state = load(verb.run)
         # One picture each, as no probe is asked for.
         recipe = replace(recipe, eval=replace(recipe.eval, train_images=1, test_images=1))
-        batch = Monitor.open(recipe, open_sources(recipe.data.specs())).batch(0).batch
+        batch = Monitor.open(recipe, open_sources(recipe.data)).batch(0).batch
     except SpecError as wrong:
         fail(str(wrong))
     model = state.model if verb.network == "online" else state.target
     try:
-        draw_map(verb.out, method, model, state.carry, picture, verb.box, batch)
+        draw_map(verb.out, method, model, state.carry, picture, verb.box, batch, recipe.data.streams()["reward"].texts)
     except OSError as wrong:
         fail(f"--out {verb.out} cannot be written: {wrong.strerror or wrong}")
     print(f"written: {verb.out}")

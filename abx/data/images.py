@@ -1,8 +1,9 @@
 """From the bytes of a picture file to pixels, and to the squares that a network sees."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -12,12 +13,21 @@ from abx.data.formats import MAX_BYTES, BadImage, looks_like_picture, one_line, 
 from abx.data.resizing import Resize, squares
 from abx.types import Pixels, Stored
 
-__all__ = ["MAX_BYTES", "BadImage", "Picture", "center_crop", "crop_resize", "decode", "looks_like_picture"]
+__all__ = ["MAX_BYTES", "BadImage", "Cut", "Picture", "center_crop", "crop_resize", "decode", "looks_like_picture"]
 
 SCALES = (8, 4, 2)
 """libjpeg can decode a picture so many times smaller, from the low frequencies alone."""
 SCALED_SIDE = 1.5
 """Sides of a view that a crop keeps at least when it is cut from a picture decoded smaller."""
+
+
+class Cut(NamedTuple):
+    """Some squares to cut out of a picture; see `Picture.crops`."""
+
+    boxes: Float[np.ndarray, "n 4"]
+    size: int
+    resize: Resize = "bilinear"
+    out: UInt8[np.ndarray, "n size size 3"] | None = None
 
 
 def decode(data: bytes) -> Pixels:
@@ -86,18 +96,31 @@ class Picture:
 
         Raises: BadImage.
         """
-        height, width = self.height, self.width
-        rectangles = np.rint(boxes * np.array([height, width, height, width]))
-        scale = self._scale(float((rectangles[:, 2:] - rectangles[:, :2]).min()), size)
+        return self.cut([Cut(boxes, size, resize, out)])[0]
+
+    def cut(self, cuts: Sequence[Cut]) -> list[UInt8[np.ndarray, "n size size 3"]]:
+        """Several kinds of `crops` from one decoding, at the scale that the most demanding of them needs.
+
+        Raises: BadImage.
+        """
+        sides = np.array([self.height, self.width, self.height, self.width])
+        rectangles = [np.rint(cut.boxes * sides) for cut in cuts]
+        # A kind of which there are no crops asks for nothing.
+        pairs = [(r, cut.size) for r, cut in zip(rectangles, cuts, strict=True) if len(r)]
+        scale = min((self._scale(float((r[:, 2:] - r[:, :2]).min()), size) for r, size in pairs), default=1)
         if scale > 1:
             # The last column of the smaller picture may stand for fewer pixels; turned, it is the first.
-            before = [-height % scale * (self._orientation in _FROM_BELOW)]
-            before += [-width % scale * (self._orientation in _FROM_RIGHT)]
-            rectangles = (rectangles + np.array(before * 2)) / scale
-        whole = self._pixels(scale) if self._stored is not None or resize == "fast-bilinear" else self._image(scale)
-        views = np.empty((len(boxes), size, size, 3), np.uint8) if out is None else out
-        squares(whole, rectangles, resize, views)
-        return views
+            before = [-self.height % scale * (self._orientation in _FROM_BELOW)]
+            before += [-self.width % scale * (self._orientation in _FROM_RIGHT)]
+            rectangles = [(r + np.array(before * 2)) / scale for r in rectangles]
+        array = self._stored is not None or any(cut.resize == "fast-bilinear" for cut in cuts)
+        whole = self._pixels(scale) if array else self._image(scale)
+        found = []
+        for cut, r in zip(cuts, rectangles, strict=True):
+            views = np.empty((len(r), cut.size, cut.size, 3), np.uint8) if cut.out is None else cut.out
+            squares(whole, r, cut.resize, views)
+            found.append(views)
+        return found
 
     def _scale(self, shortest: float, size: int) -> int:
         if self._stored is not None or not self._opened.is_jpeg:

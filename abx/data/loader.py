@@ -4,6 +4,7 @@
 depends on the number of workers, is never saved.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ from abx.data.images import BadImage, center_crop
 from abx.data.mixture import Mixture
 from abx.data.sources import BadRecord, Source
 from abx.data.texts import Texts, encode
-from abx.data.views import RandomCrops
-from abx.types import ABBatch, AnyArray, Pairs, Views
+from abx.data.views import Crops, cut
+from abx.types import AnyArray, Pairs, Views
 
 STREAM = 2
 """Version of what (seed, step) gives: another when records, crops or texts of a step become others."""
@@ -51,7 +52,7 @@ class Host:
 
 def batches(
     source: Source,
-    crops: RandomCrops,
+    crops: Crops,
     batch: int,
     seed: int,
     name: str = "train",
@@ -67,29 +68,37 @@ def batches(
         name: the stream's name, the key of `Loaded.records` and `Loaded.rejected`.
         texts: how a text goes with each image; without, there is none.
 
-    Returns: a dataset of `Loaded` whose batch is `Views` "b n size size 3", or `Pairs` where there are texts; b is this
-        host's share of the batch, and what it holds does not depend on how many hosts there are.
+    Returns: a dataset of `Loaded` whose batch is `Views` "b n size size 3", or what else `crops` join their kinds to,
+        or `Pairs` of that where there are texts; b is this host's share of the batch, and what it holds does not
+        depend on how many hosts there are.
     """
     if batch % host.count:
         raise ValueError(f"a batch of {batch} cannot be shared by {host.count} hosts")
     return grain.MapDataset.source(_Batches(source, _order(source, seed), crops, texts, batch, seed, host, name))
 
 
-def ab_batches(reward: grain.MapDataset, value: grain.MapDataset) -> grain.MapDataset:
-    """Two streams side by side, each with its own data, crops, batch size and order (METHODS A-19)."""
-    length = min(len(reward), len(value))
-    pairs = grain.experimental.ZipMapDataset([reward[:length], value[:length]])
-    return pairs.map(_side_by_side)
+def side_by_side(streams: Mapping[str, grain.MapDataset], join: Callable[[dict[str, Any]], Any]) -> grain.MapDataset:
+    """Several streams at once, each with its own data, crops, batch size and order (METHODS A-19).
+
+    Args:
+        join: makes one batch of what each stream gives, by name.
+    """
+    if len(streams) == 1:
+        (only,) = streams.values()
+        return only
+    length = min(map(len, streams.values()))
+    together = grain.experimental.ZipMapDataset([stream[:length] for stream in streams.values()])
+    return together.map(_Join(tuple(streams), join))
 
 
-def _side_by_side(pair: tuple[Loaded, Loaded]) -> Loaded:
-    reward, value = pair
-    return Loaded(
-        ABBatch(reward.batch, value.batch),
-        reward.records | value.records,
-        reward.rejected | value.rejected,
-        reward.reasons | value.reasons,
-    )
+@dataclass(frozen=True)
+class _Join:
+    names: tuple[str, ...]
+    join: Callable[[dict[str, Any]], Any]
+
+    def __call__(self, parts: Sequence[Loaded]) -> Loaded:
+        merged = [{k: v for part in parts for k, v in part[field].items()} for field in (1, 2, 3)]
+        return Loaded(self.join({name: part.batch for name, part in zip(self.names, parts, strict=True)}), *merged)
 
 
 def central(
@@ -157,12 +166,13 @@ class _Mixed:
         return self.mixture.first(k) + self.orders[k][nth]
 
 
-NO_TEXT = np.zeros(0, np.uint8)
+NO_TEXT = np.zeros(0, np.int32)
 
 
 class _Row(NamedTuple):
-    boxes: Float[AnyArray, "n 4"]
-    text: UInt8[np.ndarray, " t"]
+    boxes: list[Float[AnyArray, "n 4"]]
+    """Of each kind of crops."""
+    text: Int[np.ndarray, " t"]
     record: int
     rejected: list[tuple[int, str]]
     """Numbers and reasons."""
@@ -174,7 +184,7 @@ class _Batches:
 
     source: Source
     order: _Order | _Mixed
-    crops: RandomCrops
+    crops: Crops
     texts: Texts | None
     batch: int
     seed: int
@@ -188,9 +198,11 @@ class _Batches:
         own = self.batch // self.host.count
         first = int(step) * self.batch + self.host.index * own
         # Each row is written to its place: no second copy of a batch, which may be a gigabyte.
-        images = np.empty((own, self.crops.n, self.crops.size, self.crops.size, 3), np.uint8)
-        rows = [self._row(first + i, images[i]) for i in range(own)]
-        views = Views(images, np.stack([row.boxes for row in rows]))
+        kinds = self.crops.kinds().values()
+        images = [np.empty((own, kind.n, kind.size, kind.size, 3), np.uint8) for kind in kinds]
+        rows = [self._row(first + i, [kind[i] for kind in images]) for i in range(own)]
+        boxes = [np.stack(kind) for kind in zip(*(row.boxes for row in rows), strict=True)]
+        views = self.crops.join([Views(*kind) for kind in zip(images, boxes, strict=True)])
         rejected = [each for row in rows for each in row.rejected]
         return Loaded(
             views if self.texts is None else Pairs(views, np.stack([row.text for row in rows])),
@@ -199,11 +211,11 @@ class _Batches:
             {self.name: np.array([encode(why, REASON) for _, why in rejected], np.uint8).reshape(-1, REASON)},
         )
 
-    def _row(self, place: int, images: UInt8[np.ndarray, "n size size 3"]) -> _Row:
+    def _row(self, place: int, images: list[UInt8[np.ndarray, "n size size 3"]]) -> _Row:
         """The crops of the record whose turn it is; one that cannot be used gives way to another.
 
         Args:
-            images: filled with the views.
+            images: of each kind of crops, filled with the views.
         """
         # A stream of random numbers of its own for each place. Below `MAX_IMAGES` are the keys of orders.
         rng = np.random.Generator(np.random.Philox(key=[self.seed, place + MAX_IMAGES]))
@@ -212,7 +224,8 @@ class _Batches:
             try:
                 record = self.source.stored(index)
                 text = NO_TEXT if self.texts is None else self.texts(record, self.source.vocabulary, rng)
-                return _Row(self.crops(record.image, rng, images).boxes, text, index, rejected)
+                views = cut(self.crops, record.image, rng, images)
+                return _Row([kind.boxes for kind in views], text, index, rejected)
             except (BadRecord, BadImage) as bad:
                 rejected.append((index, str(bad)))
                 index = _another(self.source, index, rng)

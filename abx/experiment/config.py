@@ -100,11 +100,12 @@ class Recipe:
             spec = getattr(self.eval, name)
             if spec and (sentence := check_spec(spec)):
                 found.append(f"--eval.{name}: {sentence}")
-        for name, crops in self.data.crops().items():
+        for name, stream in self.data.streams().items():
             backbone = self.backbone
-            if backbone and backbone.patch > 0 and crops.size > 0 and crops.size % backbone.patch:
-                flag = self.data.flag(name, "views")
-                found.append(f"{flag}.size must be a multiple of the patch, {backbone.patch}, not {crops.size}")
+            for kind, crops in stream.crops.kinds().items():
+                if backbone and backbone.patch > 0 and crops.size > 0 and crops.size % backbone.patch:
+                    flag = self.data.flag(name, "views") + kind
+                    found.append(f"{flag}.size must be a multiple of the patch, {backbone.patch}, not {crops.size}")
         if sentence := _unwritable(self.out):
             found.append(f"--out {self.out}: {sentence}")
         return broken + [sentence for sentence in found if sentence.split()[0] not in named]

@@ -12,6 +12,7 @@ from abx.data.mixture import Mixture
 from abx.data.sources import Source
 from abx.data.streams import Data
 from abx.data.texts import decode
+from abx.data.views import views_per_image
 from abx.log import read_lines, write_lines
 
 ENOUGH = 1000
@@ -70,12 +71,12 @@ class Ledger:
         """Totals since the run's first step: by stream images, views, epochs (of a mixture one for each part)."""
         found = {"data/rejected": float(self.rejected.total()), "data/read": 0.0}
         found["data/left_out"] = float(sum(len(source.problems) for source in self._distinct()))
-        for stream, batch in self.data.batch_sizes().items():
-            images, source = self.step * batch, self.sources[stream]
+        for stream, chosen in self.data.streams().items():
+            images, source = self.step * chosen.batch, self.sources[stream]
             found["data/read"] += images
             found[f"data/{stream}/images"] = float(images)
             found[f"data/{stream}/rejected"] = float(self.rejected[stream])
-            found[f"data/{stream}/views"] = float(images * self.data.crops()[stream].n)
+            found[f"data/{stream}/views"] = float(images * views_per_image(chosen.crops))
             if isinstance(source, Mixture):
                 for k, epochs in enumerate(source.epochs(images)):
                     found[f"data/{stream}/epochs_{k}"] = epochs
@@ -94,7 +95,7 @@ class Ledger:
         """Of each stream more of which could not be used than is allowed, once so many pictures were tried."""
         found = []
         for stream, count in self.rejected.items():
-            tried = self.step * self.data.batch_sizes()[stream] + count
+            tried = self.step * self.data.streams()[stream].batch + count
             if tried >= enough and count > self.data.max_rejected * tried:
                 found.append(self._report(stream, count, tried))
         return found

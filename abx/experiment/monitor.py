@@ -36,14 +36,15 @@ class Monitor:
 
         Raises: SpecError when the evaluation's data cannot be opened, or cannot be what it is asked to be.
         """
-        chosen, (first, *_) = recipe.eval, recipe.data.specs().values()  # the stream that has labels if any has
+        chosen, (first, *_) = recipe.eval, (s.spec for s in recipe.data.streams().values())  # it has labels if any has
         test_spec = chosen.test or ("scenes:test" if first == "scenes" else "")
         train = _open("--eval.train", chosen.train) if chosen.train else next(iter(sources.values()))
         test = _open("--eval.test", test_spec) if test_spec else None
         if chosen.train and not train.classes:
             raise SpecError(f"--eval.train: {chosen.train} has no labels, which is all that it is for")
         labelled = bool(train.classes) and (test is None or bool(test.classes))
-        size = next(reversed(recipe.data.crops().values())).size
+        # As training shows most pictures whole: of the last stream, the first kind of crops.
+        size = next(iter(next(reversed(recipe.data.streams().values())).crops.kinds().values())).size
         if test is None:
             # One draw for both, so that no picture is in both.
             pictures = loader.central(train, chosen.train_images + chosen.test_images, size, labelled=labelled)

@@ -43,7 +43,7 @@ def run(recipe: Recipe) -> TrainState | None:
     if recipe.dry_run:
         print(plan(recipe))
         return None
-    sources = open_sources(recipe.data.specs())
+    sources = open_sources(recipe.data)
     _check_devices(recipe)
     try:
         with locked(recipe.out):
@@ -100,9 +100,9 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
 def _check_devices(recipe: Recipe) -> None:
     devices = jax.device_count()
     fail_on = [
-        f"{recipe.data.flag(name, 'batch')} {batch} must be a multiple of the {devices} devices"
-        for name, batch in recipe.data.batch_sizes().items()
-        if batch % devices
+        f"{recipe.data.flag(name, 'batch')} {stream.batch} must be a multiple of the {devices} devices"
+        for name, stream in recipe.data.streams().items()
+        if stream.batch % devices
     ]
     if fail_on:
         fail(fail_on)
@@ -178,7 +178,7 @@ def _state(
     if meta.get("stream") != STREAM:
         fail([f"--out {recipe.out} was begun by another version of abx, whose batches are others; give another --out"])
     changed = [
-        f"--data.{name}: {recipe.data.specs()[name]} {_change(meta['data'][name], now)}; "
+        f"--data.{name}: {recipe.data.streams()[name].spec} {_change(meta['data'][name], now)}; "
         "put back what the run began with, or give another --out"
         for name, now in data.items()
         if meta["data"][name] != now
@@ -201,8 +201,9 @@ def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, ledger: Ledger,
     (out / "report.txt").write_text(text)
     if isinstance(recipe.method, AB) and complete:  # who was told to stop does not linger over pictures
         loaded = monitor.batch(0)
+        texts = recipe.data.streams()["reward"].texts
         picture = monitor.sources["value"][int(loaded.records["value"][0])].image
-        draw_map(out / "value_map.png", recipe.method, state.model, state.carry, picture, MIDDLE, loaded.batch)
+        draw_map(out / "value_map.png", recipe.method, state.model, state.carry, picture, MIDDLE, loaded.batch, texts)
     if complete:
         last: dict[str, Any] = {}
         for row in read_metrics(out / "metrics.jsonl"):

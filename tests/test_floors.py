@@ -26,6 +26,7 @@ DOORS = {
     "grain": {"data"},
     "PIL": {"data", "analysis", "experiment"},
     "orbax": {"checkpoint"},
+    "sentencepiece": {"data"},
     "tyro": {"experiment", "cli"},
 }
 """Outside libraries, and the parts that may import them."""

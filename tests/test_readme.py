@@ -11,13 +11,14 @@ from abx.cli.data.index import Index
 from abx.cli.data.inspect import Inspect
 from abx.cli.data.prepare import Prepare
 from abx.cli.runs import Report, ValueMap
+from abx.cli.tokenizer import Show, Train
 from abx.data.views import RandomCrops
 from abx.experiment.cli import flags
 from recipes import load
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "data.md"]
-VERBS = (Report, ValueMap, Inspect, Index, Digest, Prepare, RandomCrops)
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "data.md", ROOT / "docs" / "text.md"]
+VERBS = (Report, ValueMap, Inspect, Index, Digest, Prepare, Train, Show, RandomCrops)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -1,4 +1,4 @@
-"""The console script `abx`: verbs over runs and over data."""
+"""The console script `abx`: verbs over runs, over data and over tokenizers."""
 
 import os
 import sys
@@ -17,10 +17,16 @@ class Data:
     """Prepare data sets, look at data, index it, check that two machines see the same: abx data --help."""
 
 
+@dataclass(frozen=True)
+class Tokenizer:
+    """Make a vocabulary for texts, look at what a tokenizer does: abx tokenizer --help."""
+
+
 Verb = (
     Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
     | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Tokenizer, tyro.conf.subcommand("tokenizer")]
 )
 
 ABOUT = """Annotation bootstrapping: look at runs and at data.
@@ -32,6 +38,7 @@ Examples:
   abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
   abx data inspect folder:~/Pictures
   abx data prepare --help
+  abx tokenizer train 'tar:shards/*.tar' --out my.model
   abx --version"""
 
 
@@ -62,6 +69,14 @@ def _main(argv: Sequence[str] | None) -> None:
         )
         of_data()
         return
-    verb: Report | ValueMap | Data = tyro.cli(Verb, args=args or ["--help"], prog="abx", description=ABOUT)
-    assert not isinstance(verb, Data)
+    if args[:1] == ["tokenizer"]:
+        from abx.cli import tokenizer
+
+        of_tokenizer: tokenizer.Verb = tyro.cli(
+            tokenizer.Verb, args=args[1:] or ["--help"], prog="abx tokenizer", description=tokenizer.ABOUT
+        )
+        of_tokenizer()
+        return
+    verb: Report | ValueMap | Data | Tokenizer = tyro.cli(Verb, args=args or ["--help"], prog="abx", description=ABOUT)
+    assert not isinstance(verb, Data | Tokenizer)
     verb()

@@ -12,6 +12,7 @@ from abx.data.views import RandomCrops
 
 if TYPE_CHECKING:
     from abx.data.loader import Loaded
+    from abx.data.texts import Texts
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Digest:
     """Print the sha256 of each batch of a stream: what a run with these settings would see, bit for bit.
 
     The digest is taken over the batch of all hosts together: the pixels of its views (uint8, "b n size size 3"), their
-    boxes (float32, "b n 4") and, if asked for, its texts. It does not depend on --workers, --worker or --hosts.
+    boxes (float32, "b n 4") and, if asked for, the tokens of its texts (int32, "b length"). It does not depend on
+    --workers, --worker or --hosts.
     """
 
     spec: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SPEC")]
@@ -36,6 +38,10 @@ class Digest:
     """How the views of an image are cut."""
     text: Literal["none", "captions", "boxes"] = "none"
     """Also digest a text for each image: one of its captions, or a list of what is in its boxes."""
+    tokenizer: str = "scenes"
+    """What makes tokens of the texts: scenes, or the path of a SentencePiece model or of CLIP's vocabulary."""
+    length: int = 64
+    """Tokens that are kept of a text, with at least one for its end."""
     workers: int = 0
     """Processes or threads that decode and crop, for each host; 0 = one thread."""
     worker: Literal["process", "thread"] = "process"
@@ -48,9 +54,11 @@ class Digest:
     def __call__(self) -> None:
         from abx.data.specs import check_spec
 
+        texts = self._texts()
         steps = re.fullmatch(r"(\d+):(\d+)", self.steps)
         problems = [sentence] if (sentence := check_spec(self.spec)) else []
         problems += [sentence.replace("--views.", "--") for sentence in self.views.problems("--views")]
+        problems += [sentence.replace("--text.", "--") for sentence in texts.problems("--text")] if texts else []
         if self.hosts < 1:
             problems.append(f"--hosts must be at least 1, not {self.hosts}")
         if self.batch < 1 or self.batch % max(self.hosts, 1):
@@ -65,23 +73,26 @@ class Digest:
             problems.append("--seed and --stream must be at least 0")
         if problems or not steps:
             fail("; ".join(problems))
-        found = self._digests(int(steps[1]), int(steps[2]))
+        found = self._digests(texts, int(steps[1]), int(steps[2]))
         for step, digest in enumerate(found, int(steps[1])):
             print(f"step {step}: {digest}")
         if self.json:
             print(json.dumps({"digests": found}))
 
-    def _digests(self, first: int, end: int) -> list[str]:
+    def _texts(self) -> "Texts | None":
+        from abx.data.texts import Texts
+
+        return None if self.text == "none" else Texts(self.text, self.tokenizer, self.length)
+
+    def _digests(self, texts: "Texts | None", first: int, end: int) -> list[str]:
         from contextlib import ExitStack
 
         from abx.data.loader import Host, batches
         from abx.data.sources import BadRecord, SpecError, first_usable
         from abx.data.specs import open_source
         from abx.data.streams import stream_seed
-        from abx.data.texts import Texts
         from abx.data.workers import stream
 
-        texts = None if self.text == "none" else Texts(self.text)
         try:
             source = open_source(self.spec)
             first_usable(source)

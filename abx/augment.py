@@ -15,7 +15,7 @@ from abx.types import AnyArray
 
 @dataclass(frozen=True)
 class Photometric:
-    """Colour jitter, greyscale, blur and flip: SLIP's set for a ViT.
+    """Colour jitter, greyscale, blur and flip: SLIP's set for a ViT. What has probability 0 is not computed at all.
 
     The jitter's four operations come in one order (brightness, contrast, saturation, hue) where torchvision draws an
     order: under vmap drawing it would run all orders.
@@ -37,32 +37,40 @@ class Photometric:
     """Probability of a Gaussian blur."""
     sigma: tuple[float, float] = (0.1, 2.0)
     """Standard deviation of the blur, in pixels of a view 224 pixels wide (scaled to the view's own size)."""
+    solarize: float = 0.0
+    """Probability of solarization, which inverts what is brighter than one half."""
     flip: float = 0.5
     """Probability of a left-right flip."""
 
-    def problems(self) -> list[str]:
-        """What is wrong with these numbers, each with the field to change."""
+    def problems(self, name: str = "photometric") -> list[str]:
+        """What is wrong with these numbers, each with the field to change; `name`: what holds these fields."""
         found = []
-        for name in ("jitter", "grey", "blur", "flip"):
-            if not 0 <= getattr(self, name) <= 1:
-                found.append(f"photometric.{name} must be a probability, in [0, 1], not {getattr(self, name)}")
-        for name in ("brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) <= 1:
-                found.append(f"photometric.{name} must be in [0, 1], not {getattr(self, name)}")
+        for field in ("jitter", "grey", "blur", "solarize", "flip"):
+            if not 0 <= getattr(self, field) <= 1:
+                found.append(f"{name}.{field} must be a probability, in [0, 1], not {getattr(self, field)}")
+        for field in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, field) <= 1:
+                found.append(f"{name}.{field} must be in [0, 1], not {getattr(self, field)}")
         if not 0 <= self.hue <= 0.5:
-            found.append(f"photometric.hue must be in [0, 0.5], not {self.hue}")
+            found.append(f"{name}.hue must be in [0, 0.5], not {self.hue}")
         if not 0 < self.sigma[0] <= self.sigma[1]:
-            found.append(f"photometric.sigma must be 0 < low <= high, not {self.sigma[0]} {self.sigma[1]}")
+            found.append(f"{name}.sigma must be 0 < low <= high, not {self.sigma[0]} {self.sigma[1]}")
         return found
 
     def colour(self, image: Float[Array, "h w 3"], key: PRNGKeyArray) -> Float[Array, "h w 3"]:
         """Everything but the flip: pixels stay where they are."""
-        kj, kg, kb, ks = jax.random.split(key, 4)
-        image = _maybe(self.jitter, kj, self._jitter(image, kj), image)
-        image = _maybe(self.grey, kg, _blend(0.0, image, _luma(image)), image)
-        low, high = self.sigma
-        sigma = jax.random.uniform(ks, minval=low, maxval=high) * (image.shape[1] / 224)
-        return _maybe(self.blur, kb, gaussian_blur(image, sigma), image)
+        kj, kg, kb, ks, ko = jax.random.split(key, 5)
+        if self.jitter:
+            image = _maybe(self.jitter, kj, self._jitter(image, kj), image)
+        if self.grey:
+            image = _maybe(self.grey, kg, _blend(0.0, image, _luma(image)), image)
+        if self.blur:
+            low, high = self.sigma
+            sigma = jax.random.uniform(ks, minval=low, maxval=high) * (image.shape[1] / 224)
+            image = _maybe(self.blur, kb, gaussian_blur(image, sigma), image)
+        if self.solarize:
+            image = _maybe(self.solarize, ko, jnp.where(image > 0.5, 1 - image, image), image)
+        return image
 
     def __call__(
         self, image: UInt8[Array, "h w 3"], key: PRNGKeyArray
@@ -73,6 +81,8 @@ class Photometric:
         """
         kc, kf = jax.random.split(key)
         x = self.colour(image.astype(jnp.float32) / 255, kc)
+        if not self.flip:
+            return 2 * x - 1, jnp.zeros((), bool)
         flipped = jax.random.bernoulli(kf, self.flip)
         return 2 * jnp.where(flipped, x[:, ::-1], x) - 1, flipped
 
@@ -90,6 +100,14 @@ class Photometric:
         image = _blend(1 + self.contrast * c, image, _luma(image).mean())
         image = _blend(1 + self.saturation * s, image, _luma(image))
         return shift_hue(image, self.hue * h)
+
+
+DINO_GLOBAL = Photometric(saturation=0.2, blur=1.0)
+"""DINO's augmentation of the first global view (METHODS §1.4)."""
+DINO_GLOBAL2 = Photometric(saturation=0.2, blur=0.1, solarize=0.2)
+"""Of the second global view: seldom blurred, and the only one that is solarized."""
+DINO_LOCAL = Photometric(saturation=0.2, sigma=(0.1 * 224 / 96, 2.0 * 224 / 96))
+"""Of the local views. DINO blurs these 96 pixels by as many pixels as the global views' 224."""
 
 
 def shift_hue(image: Float[Array, "h w 3"], shift: Float[Array, ""]) -> Float[Array, "h w 3"]:

@@ -27,11 +27,10 @@ import tyro
 from jaxtyping import Array, Float
 
 from abx import boxes, train
-from abx.analysis.cost import ab_flops
+from abx.analysis.cost import step_flops
 from abx.experiment.cli import fail
 from abx.methods import AB, SimCLR
 from abx.nn import ActionDecoder, DecoderConfig, ViTConfig
-from abx.nn.flops import decoder_flops
 from abx.nn.layers import Remat
 from abx.optim import EMA, AdamW
 from abx.types import ABBatch, Views
@@ -131,11 +130,7 @@ def measure(bench: Bench, method: AB[SimCLR], n: int, variant: str) -> dict[str,
 
     annotations, images = batch.reward.images.shape[0], batch.value.images.shape[0]
     total = 2 * annotations + images * n
-    flops = ab_flops(method, annotations, images, n, bench.size, bench.size)
-    if variant == "naive":
-        tokens = (bench.size // bench.patch) ** 2
-        cost = [decoder_flops(bench.decoder, bench.width, tokens, n, packed=packed) for packed in (False, True)]
-        flops += 4 * images * n * (cost[0] - cost[1])
+    flops = step_flops(run, batch)
     return {
         "variant": variant,
         "n": n,

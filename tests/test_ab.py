@@ -83,7 +83,7 @@ def test_no_target_network_is_the_online_one(ready):
 
     tx = AdamW().build(10)
     state = train.init(TINY_AB, tx, 0, ready[3])
-    state, _ = train.make_step(TINY_AB, tx, EMA(tau=1.0, cosine=False).schedule(10), 0)(state, ready[3])
+    state, _ = train.make_step(TINY_AB, tx, EMA(tau=1.0, shape="constant").schedule(10), 0)(state, ready[3])
     for a, b in zip(jax.tree.leaves(state.model), jax.tree.leaves(state.target), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -1,11 +1,13 @@
 import colorsys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageFilter
+import pytest
+from PIL import Image, ImageFilter, ImageOps
 
-from abx.augment import Photometric, gaussian_blur, shift_hue
+from abx.augment import DINO_GLOBAL, DINO_GLOBAL2, DINO_LOCAL, Photometric, gaussian_blur, shift_hue
 
 KEY = jax.random.key(0)
 
@@ -51,6 +53,53 @@ def test_flip_and_grey(rng):
     grey, _ = off(grey=1.0)(x, KEY)
     luma = np.asarray(x, np.float64) @ (0.299, 0.587, 0.114)
     np.testing.assert_allclose(grey, np.repeat(luma[..., None], 3, -1) / 127.5 - 1, atol=1e-5)
+
+
+def test_solarize_is_pillows(rng):
+    x = np.arange(192, dtype=np.uint8).reshape(8, 8, 3) + 40
+    out, _ = off(solarize=1.0)(jnp.asarray(x), KEY)
+    expected = np.asarray(ImageOps.solarize(Image.fromarray(x)), np.float64)
+    np.testing.assert_allclose((out + 1) * 127.5, expected, atol=1e-4)
+
+
+def test_solarize_comes_after_the_blur(rng):
+    x = jnp.asarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
+    both = replace(off(blur=1.0, solarize=1.0), sigma=(40.0, 40.0))
+    blurred = replace(both, solarize=0.0).colour(x.astype(jnp.float32) / 255, KEY)
+    np.testing.assert_allclose(
+        both.colour(x.astype(jnp.float32) / 255, KEY), jnp.minimum(blurred, 1 - blurred), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["jitter", "grey", "blur", "solarize", "flip"])
+def test_probability_zero_leaves_the_operation_out(rng, name):
+    """Less is computed; and the rest draws what it would have drawn."""
+    everything = Photometric(jitter=1.0, grey=0.5, blur=1.0, solarize=0.5)
+    without, never = replace(everything, **{name: 0.0}), replace(everything, **{name: 1e-12})
+    x = jnp.asarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
+    for key in jax.random.split(KEY, 3):
+        for a, b in zip(without(x, key), never(x, key), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+    flops = [jax.jit(p.__call__).lower(x, KEY).cost_analysis()["flops"] for p in (without, never)]
+    assert flops[0] < flops[1]
+    out, flipped = without.batch(x[None, None], KEY)
+    assert (out.shape, flipped.shape) == ((1, 1, 8, 8, 3), (1, 1))
+
+
+def test_dinos_three(rng):
+    """METHODS §1.4: blur always, seldom, half the time; only the second solarized; locals in their own pixels."""
+    three = (DINO_GLOBAL, DINO_GLOBAL2, DINO_LOCAL)
+    assert [p.blur for p in three] == [1.0, 0.1, 0.5]
+    assert [p.solarize for p in three] == [0.0, 0.2, 0.0]
+    assert {(p.jitter, p.brightness, p.contrast, p.saturation, p.hue, p.grey, p.flip) for p in three} == {
+        (0.8, 0.4, 0.4, 0.2, 0.1, 0.2, 0.5)
+    }
+    assert [s * 96 / 224 for s in DINO_LOCAL.sigma] == pytest.approx([0.1, 2.0])
+
+
+def test_mistakes_are_named_after_what_holds_them():
+    assert Photometric(solarize=2.0).problems() == ["photometric.solarize must be a probability, in [0, 1], not 2.0"]
+    assert Photometric(hue=0.7).problems("local") == ["local.hue must be in [0, 0.5], not 0.7"]
 
 
 def test_every_view_is_drawn_apart_and_stays_in_range(rng):

@@ -41,7 +41,7 @@ def test_schedules():
     assert [float(decay(s)) for s in (0, 50, 100, 200)] == pytest.approx([0.04, 0.22, 0.4, 0.4], abs=1e-6)
     assert float(EMA().schedule(100)(0)) == pytest.approx(0.004)
     assert float(EMA().schedule(100)(100)) == pytest.approx(0, abs=1e-9)
-    assert float(EMA(cosine=False).schedule(100)(100)) == pytest.approx(0.004)
+    assert float(EMA(shape="constant").schedule(100)(100)) == pytest.approx(0.004)
 
 
 def test_mistakes_are_named():

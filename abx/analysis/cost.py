@@ -1,36 +1,133 @@
-"""What a step of training costs in FLOPs, from the sizes alone (METHODS §6): backward = 2 x forward, no remat."""
+"""What a step of any method costs: FLOPs, counted in its jaxpr, and memory, as XLA lays it out.
 
-from abx.methods.ab import AB
+Neither runs anything: arguments may be `jax.ShapeDtypeStruct`s, and nothing of the step's size is ever held.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+from jax.interpreters.partial_eval import dce_jaxpr
+from jax.sharding import Mesh
+
+from abx import parallel
 from abx.methods.base import Method
-from abx.methods.simclr import SimCLR
-from abx.nn.flops import decoder_flops, projector_flops, vit_flops
+from abx.train import Step
+
+Function = Callable[..., Any]
 
 
-def simclr_flops(method: SimCLR, batch: int, size: int) -> int:
-    """One step of SimCLR on two views of `batch` images."""
-    head = projector_flops(method.width, method.hidden, method.embed)
-    return 3 * 2 * batch * (vit_flops(method.backbone, size) + head) + 3 * 2 * (2 * batch) ** 2 * method.embed
+def step_flops(method: Method, batch: Any) -> int:
+    """FLOPs of the loss, its metrics and its gradient on a (global) batch, over all devices together.
+
+    By the convention of METHODS §6, which is MFU's: what is computed again to save memory is not counted, whatever the
+    method says about that. The optimiser and the moving average have no matrix products.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    model, carry = jax.eval_shape(method.init, key, batch)
+    args = (model, model, carry, batch, key)
+    return flops(jax.value_and_grad(without_remat(method.loss, *args), has_aux=True), *args)
 
 
-def ab_flops(method: AB[SimCLR], annotations: int, images: int, n: int, reward_size: int, value_size: int) -> int:
-    """One step of AB over SimCLR: its own step, both networks over the views, the n² pairs, and the annotations."""
-    base = method.base
-    views, tokens = images * n, (value_size // base.backbone.patch) ** 2
-    head = projector_flops(base.width, base.hidden, base.embed)
-    value_head = projector_flops(base.width, base.hidden, method.value_embed)
-    decoder = decoder_flops(method.decoder, base.width, tokens, n) + 2 * n * method.decoder.width * method.value_embed
-    online = 3 * views * (vit_flops(base.backbone, value_size) + decoder) + 3 * annotations * value_head
-    target = views * (vit_flops(base.backbone, value_size) + decoder + head)
-    target += annotations * (vit_flops(base.backbone, reward_size) + head + value_head)
-    pairs = (3 + 1) * 2 * images * n * n * annotations * method.value_embed
-    reward = 2 * views * annotations * base.embed
-    return simclr_flops(base, annotations, reward_size) + online + target + pairs + reward
+def flops(f: Function, *args: Any) -> int:
+    """FLOPs of f(*args): 2 per multiply-add of matrix products and convolutions, nothing else.
+
+    The body of a scan counts as often as it runs, that of a while loop once, since nobody knows how often that is; of
+    the branches of a condition the dearest counts; a kernel written by hand (Pallas, cuDNN) not at all. What the result
+    does not depend on is left out, as XLA does.
+    """
+    jaxpr = jax.make_jaxpr(f)(*args).jaxpr
+    alive, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _count(alive)
 
 
-def step_flops(method: Method, batch_sizes: dict[str, int], sizes: dict[str, int], n: int) -> int | None:
-    """FLOPs of a step of any method counted here, by stream; None for one that is not."""
-    if isinstance(method, SimCLR):
-        return simclr_flops(method, batch_sizes["train"], sizes["train"])
-    if isinstance(method, AB) and isinstance(method.base, SimCLR):
-        return ab_flops(method, batch_sizes["reward"], batch_sizes["value"], n, sizes["reward"], sizes["value"])
-    return None
+def without_remat(f: Function, *args: Any) -> Function:
+    """f for arguments like these, except that its gradient keeps all it needs, in spite of every `jax.checkpoint`."""
+    closed, out = jax.make_jaxpr(f, return_shape=True)(*args)
+    jaxpr = _keeping_all(closed.jaxpr)
+
+    def kept(*args: Any) -> Any:
+        flat = jax.core.eval_jaxpr(jaxpr, closed.consts, *jax.tree.leaves(args))
+        return jax.tree.unflatten(jax.tree.structure(out), flat)
+
+    return kept
+
+
+class Memory(NamedTuple):
+    """Bytes on one device while a step runs."""
+
+    state: int
+    """The train state and this device's rows of the batch; the new state takes the old one's place."""
+    temporary: int
+    """Everything between: activations kept for the backward pass, gradients, what is gathered from other devices."""
+
+    @property
+    def total(self) -> int:
+        return self.state + self.temporary
+
+
+def step_memory(step: Step, state: Any, batch: Any, mesh: Mesh) -> Memory:
+    """Memory of a step of `train.make_step(..., mesh)`, from a real compilation for the mesh's devices.
+
+    A CPU's compiler keeps float32 where the step says bfloat16. A mesh of CPU devices thus gives an accelerator's need
+    from above: about right with remat "full", up to 1.6 times too much with "none" (against float16, which it does
+    keep, for a ViT-S/16).
+    """
+    place = lambda tree, where: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree)
+    arguments = place(state, parallel.replicated(mesh)), place(batch, parallel.batched(mesh))
+    lowered = step.lower(*arguments)  # type: ignore[attr-defined]  # a jitted function, which Step does not say
+    # Memory is laid out before LLVM optimises the code, so that the quickest way through LLVM gives the same figure.
+    cpu = mesh.devices.flat[0].platform == "cpu"
+    compiled = lowered.compile({"xla_backend_optimization_level": 0} if cpu else None)
+    found = compiled.memory_analysis()
+    fresh = found.output_size_in_bytes - found.alias_size_in_bytes
+    return Memory(found.argument_size_in_bytes + fresh, found.temp_size_in_bytes)
+
+
+def _count(jaxpr: core.Jaxpr) -> int:
+    return sum(_cost(equation) for equation in jaxpr.eqns)
+
+
+def _cost(equation: core.JaxprEqn) -> int:
+    kind, params = equation.primitive.name, equation.params
+    if kind == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return int(2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted))
+    if kind == "conv_general_dilated":
+        kernel, layout = equation.invars[1].aval, params["dimension_numbers"].rhs_spec
+        return int(2 * equation.outvars[0].aval.size * kernel.size // kernel.shape[layout[0]])
+    costs = [_count(jaxpr) for value in params.values() for jaxpr in _inside(value)]
+    if kind == "scan":
+        return int(params["length"]) * sum(costs)
+    if kind == "shard_map":  # inside is what each device does
+        return int(params["mesh"].size) * sum(costs)
+    return max(costs) if kind == "cond" else sum(costs)
+
+
+def _inside(value: Any) -> list[core.Jaxpr]:
+    """The jaxprs that a parameter of an equation holds, if any."""
+    values = value if isinstance(value, tuple | list) else (value,)
+    found = [v.jaxpr if isinstance(v, core.ClosedJaxpr) else v for v in values]
+    return [v for v in found if isinstance(v, core.Jaxpr)]
+
+
+def _keeping_all(jaxpr: core.Jaxpr) -> core.Jaxpr:
+    """The same jaxpr in which every checkpoint, at any depth, saves everything."""
+
+    def rewrite(value: Any) -> Any:
+        if isinstance(value, core.ClosedJaxpr):
+            return value.replace(jaxpr=_keeping_all(value.jaxpr))
+        if isinstance(value, core.Jaxpr):
+            return _keeping_all(value)
+        return type(value)(map(rewrite, value)) if type(value) in (tuple, list) else value
+
+    equations = []
+    for equation in jaxpr.eqns:
+        params = {name: rewrite(value) for name, value in equation.params.items()}
+        if "prevent_cse" in params:  # it is a checkpoint, under whatever name
+            params["policy"] = jax.checkpoint_policies.everything_saveable
+        equations.append(equation.replace(params=params))
+    return jaxpr.replace(eqns=equations)

@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from abx import boxes
 from abx.methods.ab import AB, ABCarry, ABModel
-from abx.types import Views
 
 
 class ValueMap(NamedTuple):
@@ -41,7 +40,7 @@ def value_map(
     carry: ABCarry,
     view: UInt8[np.ndarray, "h w 3"],
     source: Float[np.ndarray, "4"],
-    annotated: Views,
+    annotated: Any,
     *,
     targets: Float[np.ndarray, "g 4"] | None = None,
     count: int = 4,
@@ -65,7 +64,7 @@ def _values(
     method: AB[Any], model: ABModel, carry: ABCarry, view: Array, actions: Array, annotated: Any
 ) -> tuple[Float[Array, "l g"], Float[Array, " l"]]:
     base = method.base
-    encoded = base.encode_target(model.base, annotated)  # not augmented, as they are shown
+    encoded = base.encode_target(model.base, base.prepare(annotated, None))  # not augmented, as they are shown
     tokens = model.backbone(view)[None, None]  # one image, one view
     if not method.actions:
         actions = 0 * actions + jnp.array([0.0, 0.0, 1.0, 1.0])  # the only one that it has been trained on

@@ -1,6 +1,8 @@
 """What each family of methods trains on: how many streams there are, and how their images are cut."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from abx.data.streams import Data, Stream
@@ -27,7 +29,7 @@ class OneStream(Data):
     max_rejected: float = 0.1
     """Largest share of a stream's pictures that may turn out unusable: beyond it, counted from the first 1,000 on, the
     run stops and says why; a shorter run says so at its end. 1 = never stop."""
-    wanted: ClassVar[dict[str, int]] = {}
+    wanted: ClassVar[Mapping[str, int]] = MappingProxyType({})
     """Views of each kind of crops, where the method takes exactly so many."""
 
     def streams(self) -> dict[str, Stream]:
@@ -41,7 +43,7 @@ class ImageData(OneStream):
     batch: int = 8192
     views: RandomCrops = field(default_factory=lambda: RandomCrops(n=1, scale=(0.2, 1.0), resize="bicubic"))
     """How the view of an image is cut."""
-    wanted: ClassVar[dict[str, int]] = {"": 1}
+    wanted: ClassVar[Mapping[str, int]] = {"": 1}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class PairData(OneStream):
 
     views: RandomCrops = field(default_factory=lambda: RandomCrops(n=2, scale=(0.08, 1.0)))
     """How the two views of an image are cut."""
-    wanted: ClassVar[dict[str, int]] = {"": 2}
+    wanted: ClassVar[Mapping[str, int]] = {"": 2}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class MultiCropData(OneStream):
     batch: int = 1024
     views: MultiCrops = field(default_factory=MultiCrops)
     """How the views of an image are cut."""
-    wanted: ClassVar[dict[str, int]] = {".globals": 2}
+    wanted: ClassVar[Mapping[str, int]] = {".globals": 2}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class CaptionData(TextStream):
     batch: int = 8192
     views: RandomCrops = field(default_factory=lambda: RandomCrops(n=1, scale=(0.5, 1.0)))
     """How the view of an image is cut."""
-    wanted: ClassVar[dict[str, int]] = {"": 1}
+    wanted: ClassVar[Mapping[str, int]] = {"": 1}
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class AugmentedCaptionData(TextStream):
 
     views: WeakStrongCrops = field(default_factory=WeakStrongCrops)
     """How the views of an image are cut."""
-    wanted: ClassVar[dict[str, int]] = {".weak": 1}
+    wanted: ClassVar[Mapping[str, int]] = {".weak": 1}
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class TextAndImageStreams(Data):
     max_rejected: float = 0.1
     """Largest share of a stream's pictures that may turn out unusable; see `OneStream.max_rejected`."""
     batch_type: ClassVar[type | None] = PairsAndImages
-    wanted: ClassVar[dict[str, int]] = {}
+    wanted: ClassVar[Mapping[str, int]] = MappingProxyType({})
 
     def streams(self) -> dict[str, Stream]:
         # The paper does not say whether both losses see the same images: independent samples, as AB's two (A-19).
@@ -136,7 +138,7 @@ class SLIPData(TextAndImageStreams):
 
     images_views: RandomCrops = field(default_factory=lambda: RandomCrops(n=2, scale=(0.08, 1.0)))
     """How the two views of an image alone are cut."""
-    wanted: ClassVar[dict[str, int]] = {"": 2}
+    wanted: ClassVar[Mapping[str, int]] = {"": 2}
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class SiLCData(TextAndImageStreams):
     images_batch: int = 512
     images_views: MultiCrops = field(default_factory=MultiCrops)
     """How the views of an image alone are cut."""
-    wanted: ClassVar[dict[str, int]] = {".globals": 2}
+    wanted: ClassVar[Mapping[str, int]] = {".globals": 2}
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ class RewardAndValueStreams(Data):
     """Largest share of a stream's pictures that may turn out unusable: beyond it, counted from the first 1,000 on, the
     run stops and says why; a shorter run says so at its end. 1 = never stop."""
     batch_type: ClassVar[type | None] = ABBatch
-    wanted: ClassVar[dict[str, int]] = {}
+    wanted: ClassVar[Mapping[str, int]] = MappingProxyType({})
     """Views of each kind of crops that the base takes of a reward image."""
 
     def streams(self) -> dict[str, Stream]:
@@ -200,7 +202,7 @@ class ABData(RewardAndValueStreams):
 
     reward_views: RandomCrops = field(default_factory=lambda: RandomCrops(n=2, scale=(0.08, 1.0)))
     """How the two views of a reward image are cut."""
-    wanted: ClassVar[dict[str, int]] = {"": 2}
+    wanted: ClassVar[Mapping[str, int]] = {"": 2}
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ class ABMultiCropData(RewardAndValueStreams):
     value_batch: int = 1280
     reward_views: MultiCrops = field(default_factory=MultiCrops)
     """How the views of a reward image are cut."""
-    wanted: ClassVar[dict[str, int]] = {".globals": 2}
+    wanted: ClassVar[Mapping[str, int]] = {".globals": 2}
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,7 @@ class ABCaptionData(RewardAndValueStreams):
     """How the view of a reward image is cut."""
     reward_text: Texts = field(default_factory=Texts)
     """The text that goes with a reward image."""
-    wanted: ClassVar[dict[str, int]] = {"": 1}
+    wanted: ClassVar[Mapping[str, int]] = {"": 1}
 
     def reward_stream(self) -> Stream:
         return super().reward_stream()._replace(texts=self.reward_text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +24,7 @@ class Stream(NamedTuple):
     spec: str
     batch: int
     crops: Crops
-    views: dict[str, int] = {}
+    views: Mapping[str, int] = MappingProxyType({})
     """Kinds of crops, as `Crops.kinds` names them, of which the method takes exactly so many."""
     texts: Texts | None = None
     seed: int = 0

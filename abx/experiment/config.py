@@ -10,8 +10,9 @@ from typing import Any
 
 from abx.data.specs import check_spec
 from abx.data.streams import Data
+from abx.experiment.planning import Planning
 from abx.methods.base import Method
-from abx.nn import ViTConfig
+from abx.nn import TextConfig, ViTConfig
 from abx.optim import EMA, AdamW
 
 
@@ -69,6 +70,7 @@ class Recipe:
     """Seed of everything random: initialisation, order of the pictures, crops, augmentation."""
     resume: bool = True
     """Go on from the newest checkpoint in --out, if any. --no-resume: the run in --out is DELETED and begun anew."""
+    plan: Planning = field(default_factory=Planning)
     dry_run: bool = False
     """Print the plan (sizes, FLOPs, epochs, hours, disk) and stop; nothing is written."""
 
@@ -80,7 +82,7 @@ class Recipe:
 
         found = self.data.problems()
         found += [f"--method.{p}" for p in self.method.problems()]
-        found += [f"--{p}" for p in self.optim.problems() + self.ema.problems()]
+        found += [f"--{p}" for p in self.optim.problems() + self.ema.problems() + self.plan.problems()]
         if self.steps < 1:
             found.append(f"--steps must be at least 1, not {self.steps}")
         if not 0 <= self.seed < 2**31:
@@ -106,9 +108,27 @@ class Recipe:
                 if backbone and backbone.patch > 0 and crops.size > 0 and crops.size % backbone.patch:
                     flag = self.data.flag(name, "views") + kind
                     found.append(f"{flag}.size must be a multiple of the patch, {backbone.patch}, not {crops.size}")
+        if not found:
+            found += self._text_problems()
         if sentence := _unwritable(self.out):
             found.append(f"--out {self.out}: {sentence}")
         return broken + [sentence for sentence in found if sentence.split()[0] not in named]
+
+    def _text_problems(self) -> list[str]:
+        """Where the tokenizer and the text tower do not fit each other."""
+        tower, found = getattr(getattr(self.method, "base", self.method), "text", None), []
+        for name, stream in self.data.streams().items():
+            if not isinstance(tower, TextConfig) or stream.texts is None:
+                continue
+            flag = "--method." + ("base." if hasattr(self.method, "base") else "") + "text"
+            size, length = stream.texts.vocabulary_size, stream.texts.length
+            if tower.vocab < size:
+                found.append(f"{flag}.vocab must be at least {size}, the tokens of the tokenizer, not {tower.vocab}")
+            if tower.length < length:
+                found.append(
+                    f"{flag}.length must be at least {length}, that of {self.data.flag(name, 'text')}, not {tower.length}"
+                )
+        return found
 
     @property
     def backbone(self) -> ViTConfig | None:
@@ -143,7 +163,7 @@ def _unwritable(folder: Path) -> str | None:
 
 
 HARMLESS = (
-    *("out", "resume", "dry_run", "ckpt", "log", "eval.every"),
+    *("out", "resume", "dry_run", "plan", "ckpt", "log", "eval.every"),
     *("data.workers", "data.worker", "data.max_rejected"),
 )
 """Settings that change neither the training nor what is measured, and so may differ when a run is resumed."""

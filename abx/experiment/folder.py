@@ -13,7 +13,6 @@ from abx.analysis.report import Facts, report
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data.sources import SpecError
 from abx.experiment.config import Recipe, from_json
-from abx.experiment.plan import blank_batch
 from abx.log import read_metrics
 from abx.methods.ab import AB
 from abx.methods.base import Method
@@ -36,7 +35,7 @@ def load(run: Path) -> tuple[Recipe, TrainState]:
     if not (run / "checkpoints").is_dir():
         raise SpecError(f"{run} holds no checkpoint yet")
     tx = recipe.optim.build(recipe.steps)
-    like = jax.eval_shape(lambda: train.init(recipe.method, tx, recipe.seed, blank_batch(recipe)))
+    like = jax.eval_shape(lambda: train.init(recipe.method, tx, recipe.seed, recipe.data.blank()))
     try:
         with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
             found = checkpoints.restore_newest(like, parallel.replicated(parallel.mesh()))

@@ -67,7 +67,7 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
     monitor = Monitor.open(recipe, sources) if recipe.eval.every else None
     mesh, tx = parallel.mesh(), recipe.optim.build(recipe.steps)
     ds = recipe.data.batches(sources, recipe.seed)
-    first, fingerprints = ds[0], {name: fingerprint(source) for name, source in sources.items()}
+    first, fingerprints = ds[0], _fingerprints(recipe, sources)
     ledger = Ledger(recipe.data, sources, out / "rejected.jsonl")
     with Checkpoints(out / "checkpoints", recipe.ckpt.keep, recipe.ckpt.keep_best) as checkpoints:
         state = _state(recipe, tx, mesh, first.batch, checkpoints, ledger, fingerprints)
@@ -95,6 +95,12 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
             )
     _finish(recipe, state, monitor or Monitor(recipe, sources), ledger, complete=not cut)
     return state, cut
+
+
+def _fingerprints(recipe: Recipe, sources: dict[str, Source]) -> dict[str, list[Any]]:
+    """What each stream is made from: its pictures, and the tokenizer of its texts."""
+    texts = {name: stream.texts for name, stream in recipe.data.streams().items()}
+    return {name: [*fingerprint(x), *([t.fingerprint] if (t := texts[name]) else [])] for name, x in sources.items()}
 
 
 def _check_devices(recipe: Recipe) -> None:

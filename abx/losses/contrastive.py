@@ -14,7 +14,10 @@ from abx.types import AnyArray
 
 
 def info_nce(
-    logits: Float[Array, "b l"], positives: Int[Array, " b"], mask: Bool[Array, "b l"] | None = None
+    logits: Float[Array, "b l"],
+    positives: Int[Array, " b"],
+    mask: Bool[Array, "b l"] | None = None,
+    smoothing: float | int = 0.0,
 ) -> Float[Array, ""]:
     """One direction of InfoNCE: row i should pick column positives[i]; mean over rows, in float32.
 
@@ -22,12 +25,67 @@ def info_nce(
         logits: similarities over temperature; queries by keys.
         positives: index of the right key of each query.
         mask: True where a key may not be picked nor counted (a query's own row).
+        smoothing: share of the wanted probability that is spread evenly over all keys which may be picked, the right
+            one among them (torch's label smoothing).
     """
     logits = logits.astype(jnp.float32)
     if mask is not None:
         logits = jnp.where(mask, -jnp.inf, logits)
-    right = jnp.take_along_axis(logits, positives[:, None], axis=1)[:, 0]
-    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - right)
+    wanted = jnp.take_along_axis(logits, positives[:, None], axis=1)[:, 0]
+    if smoothing:
+        anyone = jnp.mean(logits, axis=1, where=None if mask is None else ~mask)
+        wanted = (1 - smoothing) * wanted + smoothing * anyone
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - wanted)
+
+
+def clip_loss(
+    image: Float[AnyArray, "b e"],
+    text: Float[AnyArray, "b e"],
+    scale: float | int | Float[Array, ""],
+    *,
+    smoothing: float | int = 0.0,
+    axis: str | None = None,
+) -> Float[Array, ""]:
+    """InfoNCE of Radford et al. 2021: images pick their texts, texts their images; mean of both directions.
+
+    The paper's algorithms print the *sum* of the two; that factor is AB's `reward_weight` (A-12).
+
+    Args:
+        image, text: embeddings of b pairs, in the same order.
+        scale: cosines are multiplied by it; the number itself, not its logarithm.
+        smoothing: of the labels, as in `info_nce`; 0.1 in CLIP+Aug (Fini et al. 2023), 0 in CLIP.
+        axis: mesh axis over which the negatives are gathered.
+
+    Returns: a scalar, at least 0 without smoothing; ln b at chance.
+    """
+    u, v = _unit(image), _unit(text)
+    all_u, all_v = parallel.gather((u, v), axis)
+    mine = parallel.positives(len(u), axis)
+    to_text = info_nce(scale * (u @ all_v.T), mine, smoothing=smoothing)
+    to_image = info_nce(scale * (v @ all_u.T), mine, smoothing=smoothing)
+    return 0.5 * (to_text + to_image)
+
+
+def siglip_loss(
+    image: Float[AnyArray, "b e"],
+    text: Float[AnyArray, "b e"],
+    scale: float | int | Float[Array, ""],
+    bias: float | int | Float[Array, ""],
+    *,
+    axis: str | None = None,
+) -> Float[Array, ""]:
+    """Sigmoid loss (Zhai et al. 2023): of each image and each text, are they a pair? Sum over texts, mean over images.
+
+    Args:
+        image, text: embeddings of b pairs, in the same order.
+        scale, bias: the logit of a pair is scale * cosine + bias; numbers, not logarithms.
+        axis: mesh axis over which the texts are gathered.
+    """
+    u, everyone = _unit(image), parallel.gather(_unit(text), axis)
+    logits = scale * (u @ everyone.T) + bias
+    pair = jnp.arange(len(everyone)) == parallel.positives(len(u), axis)[:, None]
+    # The sign inside, not softplus(z) - y z: a sure pair costs e^-z, which that difference rounds away.
+    return jnp.mean(jax.nn.softplus(jnp.where(pair, -logits, logits)).sum(1))
 
 
 def simclr_loss(

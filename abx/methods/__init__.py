@@ -2,6 +2,11 @@
 
 from abx.methods.ab import AB
 from abx.methods.base import Method, Reward
+from abx.methods.clip import CLIP
+from abx.methods.clip_aug import CLIPAug
+from abx.methods.dino import DINO
+from abx.methods.silc import SiLC
 from abx.methods.simclr import SimCLR
+from abx.methods.slip import SLIP
 
-__all__ = ["AB", "Method", "Reward", "SimCLR"]
+__all__ = ["AB", "CLIP", "DINO", "SLIP", "CLIPAug", "Method", "Reward", "SiLC", "SimCLR"]

@@ -48,8 +48,9 @@ class Reward(Method, Protocol):
     def annotation_head(self, e: int, key: PRNGKeyArray) -> eqx.Module:
         """A fresh psi, from what `encode` returns as annotations to e numbers: a second score over the same ones."""
 
-    def prepare(self, batch: Any, key: PRNGKeyArray, *, axis: str | None = None) -> Any:
-        """Augmentation on the device, once, so that the online and the target network see the same pixels."""
+    def prepare(self, batch: Any, key: PRNGKeyArray | None, *, axis: str | None = None) -> Any:
+        """Augmentation on the device, once, so that the online and the target network see the same pixels; without a
+        key none."""
 
     def encode(self, model: Any, batch: Any) -> Any:
         """Run the towers over a prepared batch, each once."""

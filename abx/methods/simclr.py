@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from abx import losses, parallel
 from abx.augment import Photometric
+from abx.methods.batches import features, pooled
 from abx.nn import Projector, ViT, ViTConfig, unit
-from abx.types import AnyArray, Aux, Views
+from abx.types import Aux, Views
 
 
 class SimCLRModel(eqx.Module):
@@ -63,16 +64,18 @@ class SimCLR:
     def annotation_head(self, e: int, key: PRNGKeyArray) -> Projector:
         return Projector(self.width, self.hidden, e, key=key)
 
-    def prepare(self, batch: Views, key: PRNGKeyArray, *, axis: str | None = None) -> Views:
-        """Two uint8 views of each image to two augmented float views in [-1, 1]."""
+    def prepare(self, batch: Views, key: PRNGKeyArray | None, *, axis: str | None = None) -> Views:
+        """Two uint8 views of each image to two augmented float views in [-1, 1]; without a key as they are."""
+        if key is None:
+            return batch
         return batch._replace(images=self.photometric.batch(batch.images, key, axis=axis)[0])
 
     def encode(self, model: SimCLRModel, batch: Views) -> SimCLREncoded:
-        features = self.pooled(model, batch.images)
-        return SimCLREncoded(features[:, 0], features[:, 1])
+        found = features(model.backbone, batch.images)
+        return SimCLREncoded(found[:, 0], found[:, 1])
 
     def encode_target(self, target: SimCLRModel, batch: Views) -> SimCLREncoded:
-        return SimCLREncoded(None, self.pooled(target, batch.images[:, 1:2])[:, 0])
+        return SimCLREncoded(None, features(target.backbone, batch.images[:, 1]))
 
     def annotations(self, head: Projector, encoded: SimCLREncoded, *, axis: str | None = None) -> Float[Array, "l e"]:
         return parallel.gather(unit(head(encoded.annotations)), axis)
@@ -107,10 +110,8 @@ class SimCLR:
     ) -> Float[Array, "*b l"]:
         """p(l | x) = softmax over everyone's second views of cos(g(x), g(l)) / temperature (METHODS §2.2)."""
         psi = self.annotations(target.head, target_encoded, axis=axis)
-        pool = target.backbone.pool
-        for _ in tokens.shape[:-2]:
-            pool = jax.vmap(pool)
-        return jax.nn.softmax(unit(target.head(pool(tokens))) @ psi.T / self.temperature)
+        phi = unit(target.head(pooled(target.backbone, tokens)))
+        return jax.nn.softmax(phi @ psi.T / self.temperature)
 
     def loss(
         self,
@@ -124,8 +125,3 @@ class SimCLR:
     ) -> tuple[Float[Array, ""], Aux]:
         """`batch`: two crops of each image. SimCLR has no targets; the EMA copy is kept for evaluation alone."""
         return self.reward_loss(model, self.encode(model, self.prepare(batch, key, axis=axis)), None, carry, axis=axis)
-
-    def pooled(
-        self, model: SimCLRModel, images: UInt8[AnyArray, "b n h w 3"] | Float[AnyArray, "b n h w 3"]
-    ) -> Float[Array, "b n d"]:
-        return jax.vmap(jax.vmap(lambda image: model.backbone.pool(model.backbone(image))))(jnp.asarray(images))

@@ -1,11 +1,11 @@
-"""What sits on top of a tower: pooling, projection, unit vectors."""
+"""What sits on top of a tower: pooling, projection, unit vectors, prototypes, a scale."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from abx.nn.layers import MLP, Gelu, LayerNorm, Linear, attend, xavier
+from abx.nn.layers import MLP, Gelu, LayerNorm, Linear, attend, normal02, xavier
 
 
 class AttentionPool(eqx.Module):
@@ -57,6 +57,68 @@ class Projector(eqx.Module):
         x = jax.nn.gelu(self.norm1(self.fc1(x)))
         x = jax.nn.gelu(self.norm2(self.fc2(x)))
         return self.fc3(x)
+
+
+class DINOHead(eqx.Module):
+    """DINO's projection head (Caron et al. 2021; METHODS §1.4): three linears with GELU between and no norm layers,
+    then a unit vector, which `Prototypes` are compared with."""
+
+    fc1: Linear
+    fc2: Linear
+    fc3: Linear
+    gelu: Gelu = eqx.field(static=True)
+
+    def __init__(self, d: int, hidden: int = 2048, bottleneck: int = 256, *, gelu: Gelu = "exact", key: PRNGKeyArray):
+        k1, k2, k3 = jax.random.split(key, 3)
+        # DINO calls it truncated, at bounds a hundred deviations away.
+        self.fc1 = Linear(d, hidden, init=normal02, key=k1)
+        self.fc2 = Linear(hidden, hidden, init=normal02, key=k2)
+        self.fc3 = Linear(hidden, bottleneck, init=normal02, key=k3)
+        self.gelu = gelu
+
+    def __call__(self, x: Float[Array, "*s d"]) -> Float[Array, "*s e"]:
+        """Unit vectors in float32."""
+        x = jax.nn.gelu(self.fc1(x), approximate=self.gelu == "tanh")
+        x = jax.nn.gelu(self.fc2(x), approximate=self.gelu == "tanh")
+        return unit(self.fc3(x))
+
+
+class Prototypes(eqx.Module):
+    """k unit vectors: DINO's last layer, a weight-normalised linear whose gain stays 1; alone, the annotation vectors
+    of annotation bootstrapping over DINO (METHODS §2.5).
+
+    Their length is free and without effect, except that shorter ones turn faster; it begins near 0.02 sqrt(e).
+    """
+
+    linear: Linear
+
+    def __init__(self, e: int, k: int, *, key: PRNGKeyArray):
+        self.linear = Linear(e, k, bias=False, init=normal02, key=key)
+
+    def __call__(self, x: Float[Array, "*s e"]) -> Float[Array, "*s k"]:
+        """Products with every prototype, in float32: cosines, if x are unit vectors."""
+        return x.astype(jnp.float32) @ self.vectors().T
+
+    def vectors(self) -> Float[Array, "k e"]:
+        """The prototypes as unit rows."""
+        return unit(self.linear.weight.T)
+
+
+class Scale(eqx.Module):
+    """A learned factor in [1, highest], kept as its logarithm: CLIP's.
+
+    Who trains it bounds it after each step (`abx.optim.AdamW` does): bounded here, at the bound it would have no
+    gradient to come back by.
+    """
+
+    log: Float[Array, ""]
+    highest: float = eqx.field(static=True)
+
+    def __init__(self, start: float, *, highest: float = 100.0):
+        self.log, self.highest = jnp.log(jnp.float32(start)), highest
+
+    def __call__(self) -> Float[Array, ""]:
+        return jnp.exp(self.log)
 
 
 def unit(x: Float[Array, "*s e"]) -> Float[Array, "*s e"]:

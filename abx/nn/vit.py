@@ -10,7 +10,19 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from abx.nn.heads import AttentionPool
-from abx.nn.layers import Block, Gelu, LayerNorm, Linear, Remat, Stack, lecun
+from abx.nn.layers import (
+    Block,
+    Dtype,
+    Gelu,
+    LayerNorm,
+    Linear,
+    Mask,
+    Remat,
+    Stack,
+    compute_dtype,
+    drop_path,
+    lecun,
+)
 from abx.types import AnyArray
 
 
@@ -36,10 +48,13 @@ class ViTConfig:
     """From tokens to features: global average, multi-head attention pooling, or an extra [CLS] token."""
     gelu: Gelu = "tanh"
     """GELU's tanh approximation (flax, big_vision) or the exact one (torch, timm)."""
+    drop_path: float = 0.0
+    """Probability that a branch of the last block is left out while training (stochastic depth); it rises linearly from
+    0 at the first block. DINO gives its online network 0.1; the paper's table has none."""
     remat: Remat = "auto"
     """What to keep for the backward pass: none = everything, dots = matmuls, full = only each block's input; auto =
     full on a CPU, where that is quicker, and none on an accelerator."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     """Dtype of the activations; auto is bfloat16 on an accelerator, float32 on a CPU. Parameters are float32."""
     unroll: bool = False
     """Unroll the scan over blocks. Slow to compile; lets XLA count the FLOPs of every block."""
@@ -58,6 +73,8 @@ class ViTConfig:
             found.append(f"backbone.size must be a multiple of the patch, {self.patch}, not {self.size}")
         if self.position == "sincos" and self.width % 4:
             found.append(f"backbone.width must be a multiple of 4 for sine-cosine positions, not {self.width}")
+        if not 0 <= self.drop_path < 1:
+            found.append(f"backbone.drop_path must be a probability below 1, not {self.drop_path}")
         return found
 
 
@@ -94,13 +111,16 @@ class ViT(eqx.Module):
         self.attn_pool = AttentionPool(d, c.heads, c.mlp, gelu=c.gelu, key=km) if c.pool == "map" else None
         self.config = config
 
-    def __call__(self, image: UInt8[AnyArray, "h w 3"] | Float[AnyArray, "h w 3"]) -> Float[Array, "t d"]:
+    def __call__(
+        self, image: UInt8[AnyArray, "h w 3"] | Float[AnyArray, "h w 3"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, "t d"]:
         """Tokens after the final norm: patches row by row, preceded by [CLS] with pool="token".
 
         Args:
             image: uint8, or float in [-1, 1]; height and width are multiples of the patch, of any size.
+            key: for stochastic depth; without one nothing is left out.
         """
-        return self.norm(self.blocks(self.embed(image)))
+        return self.encode(self.embed(image), key=key)
 
     def embed(self, image: UInt8[AnyArray, "h w 3"] | Float[AnyArray, "h w 3"]) -> Float[Array, "t d"]:
         """Patches with their positions, before the first block, in the compute dtype."""
@@ -111,12 +131,25 @@ class ViT(eqx.Module):
         x = jnp.asarray(image)
         x = x.astype(jnp.float32) / 127.5 - 1 if x.dtype == jnp.uint8 else x
         x = x.reshape(grid[0], p, grid[1], p, 3).transpose(0, 2, 1, 3, 4).reshape(grid[0] * grid[1], p * p * 3)
-        dtype = compute_dtype(self.config)
+        dtype = compute_dtype(self.config.dtype)
         x = self.patch_embed(x.astype(dtype)).astype(jnp.float32) + self.positions(grid)
         if self.cls_token is not None:
             # After the positions, as in big_vision: [CLS] has none of its own.
             x = jnp.concatenate([self.cls_token[None], x])
         return x.astype(dtype)
+
+    def encode(
+        self, tokens: Float[Array, "t d"], mask: Mask | None = None, *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, "t d"]:
+        """The blocks and the final norm, on all the tokens that `embed` gives or on some of them.
+
+        Args:
+            mask: the tokens that may be looked at, e.g. not the padding of a set of kept patches.
+            key: as above.
+        """
+        c = self.config
+        keep = None if key is None or not c.drop_path else drop_path(key, c.depth, c.drop_path)
+        return self.norm(self.blocks(tokens, mask, keep))
 
     def positions(self, grid: tuple[int, int]) -> Float[Array, "t d"]:
         """Position embeddings for a grid of patches; one that is not native is seen as the native one, resampled."""
@@ -136,13 +169,6 @@ class ViT(eqx.Module):
         if self.cls_token is not None:
             return tokens[0]
         return tokens.astype(jnp.float32).mean(0).astype(tokens.dtype)
-
-
-def compute_dtype(config: ViTConfig) -> jnp.dtype:
-    name = config.dtype
-    if name == "auto":
-        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(name)
 
 
 def sincos(grid: tuple[int, int], native: int, d: int) -> Float[np.ndarray, "t d"]:

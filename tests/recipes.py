@@ -8,10 +8,32 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-ROOT = Path(__file__).parent.parent
-NAMES = ("ab_simclr", "simclr")
+from abx.experiment.config import Recipe, flat, to_json
 
-BACKBONE = {"width": 16, "depth": 1, "heads": 2, "mlp": 32, "size": 16}
+ROOT = Path(__file__).parent.parent
+NAMES = tuple(sorted(path.stem for path in (ROOT / "recipes").glob("*.py")))
+
+SMALLEST = {
+    "width": 16,
+    "depth": 1,
+    "heads": 2,
+    "mlp": 32,
+    "size": 16,
+    "batch": 8,
+    "hidden": 16,
+    "ssl_hidden": 16,
+    "embed": 8,
+    "ssl_embed": 8,
+    "bottleneck": 8,
+    "prototypes": 16,
+    "reward_batch": 8,
+    "value_batch": 8,
+    "pairs_batch": 8,
+    "images_batch": 8,
+    "train_images": 48,
+    "test_images": 24,
+}
+"""By the last word of a flag."""
 
 
 @cache
@@ -28,21 +50,23 @@ def load(name: str) -> ModuleType:
 
 def tiny(name: str) -> list[str]:
     """Flags that make the smoke preset of a recipe as small as it gets."""
-    ab = name.startswith("ab_")
-    method = "--method.base" if ab else "--method"
-    sizes = {f"{method}.backbone.{k}": v for k, v in BACKBONE.items()}
-    sizes |= {f"{method}.hidden": 16, f"{method}.embed": 8, "--eval.train-images": 48, "--eval.test-images": 24}
-    if ab:
-        sizes |= {f"--method.decoder.{k}": v for k, v in {"width": 16, "depth": 1, "heads": 2, "mlp": 32}.items()}
-        sizes |= {
-            "--method.value-bias": -2,
-            "--data.reward-batch": 8,
-            "--data.value-batch": 4,
-        }  # first-batch compiles a step
-        sizes |= {"--data.reward-views.size": 16, "--data.value-views.size": 16}
-    else:
-        sizes |= {"--data.batch": 8, "--data.views.size": 16}
-    return [word for flag, value in sizes.items() for word in (flag, str(value))]
+    recipe = load(name).PRESETS["smoke"]
+    found = []
+    for path, value in flat(to_json(recipe)).items():
+        group, _, field = path.rpartition(".")
+        if field == "value_bias":  # first-batch compiles a step
+            found += ["--method.value-bias", "-2"]
+        elif field in SMALLEST and isinstance(value, int) and value > SMALLEST[field] and group != "":
+            # Small views stay smaller than large ones, which takes a patch of 4.
+            smallest = 8 if group.endswith("locals") else SMALLEST[field]
+            found += [f"--{path.replace('_', '-')}", str(smallest)]
+    return [*found, *(word for patch in _patches(recipe) for word in (patch, "4"))]
+
+
+def _patches(recipe: Recipe) -> list[str]:
+    """The flag of the backbone's patch."""
+    paths = flat(to_json(recipe))
+    return [f"--{path}" for path in paths if path.endswith("backbone.patch")]
 
 
 def start(name: str, *flags: object, cache: Path) -> subprocess.Popen[str]:

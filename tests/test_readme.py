@@ -14,7 +14,7 @@ from abx.cli.runs import Report, ValueMap
 from abx.cli.tokenizer import Show, Train
 from abx.data.views import RandomCrops
 from abx.experiment.cli import flags
-from recipes import load
+from recipes import NAMES, load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "data.md", ROOT / "docs" / "text.md"]
@@ -29,7 +29,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_flags_exist(page):
-    known = {flag for name in ("ab_simclr", "simclr") for flag in flags(load(name).PRESETS["smoke"])}
+    known = {flag for name in NAMES for flag in flags(load(name).PRESETS["smoke"])}
     known |= {flag.replace(".no-", ".").replace("--no-", "--") for flag in known} | {"--help", "--json", "--no-resume"}
     known |= {f"--{f.name.replace('_', '-')}" for verb in VERBS for f in dataclasses.fields(verb)}
     text = re.sub(r"`(?:python )?benchmarks/[^`]*`|^\s*(?:python )?benchmarks/.*$", "", page.read_text(), flags=re.M)

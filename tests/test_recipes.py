@@ -3,6 +3,9 @@
 import io
 import json
 import math
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from PIL import Image
 from abx import cli
 from abx.experiment.config import Recipe, from_json
 from abx.log import read_metrics
-from recipes import finish, start, tiny
+from recipes import NAMES, ROOT, finish, start, tiny
 
 FILES = {"config.json", "environment.json", "metrics.jsonl", "views.png", "report.txt", "final.json", "checkpoints"}
 METRICS = {"loss", "grad_norm", "reward/loss", "reward/chance", "reward/accuracy", "data/rejected", "data/read"}
@@ -162,3 +165,41 @@ def test_value_map_of_a_picture(runs, pictures, tmp_path, capsys, quick_compile)
         cli.main(["value-map", run, str(image), "--out", str(tmp_path / "no" / "folder.png")])
     assert stop.value.code == 2
     assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"ab_simclr", "simclr"}))
+def test_every_recipe_trains_looks_and_draws(name, tmp_path):
+    """The two left out are `runs`."""
+    out = tmp_path / "run"
+    said = finish(
+        start(name, *tiny(name), "--steps", 2, "--eval.every", 2, "--log.every", 1, "--out", out, cache=tmp_path)
+    )
+    rows = read_metrics(out / "metrics.jsonl")
+    names = {name for row in rows for name in row}
+    assert names >= PROBES | SPREAD | {"loss", "grad_norm", "data/read"}
+    assert all(math.isfinite(value) for row in rows for key, value in row.items() if not key.startswith("value/"))
+    assert {int(row["step"]) for row in rows} == {0, 1, 2}
+    assert (out / "report.txt").read_text().strip() in said
+    drawn = {"views.png", "value_map.png"} if name.startswith("ab_") else {"views.png"}
+    for picture in drawn:
+        with Image.open(out / picture) as image:
+            image.load()
+            assert min(image.size) > 100
+    assert json.loads((out / "final.json").read_text())["step"] == 2
+    assert from_json(json.loads((out / "config.json").read_text())).problems() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke_learns(name, tmp_path):
+    """The smoke preset as a newcomer runs it: the loss falls, and k-NN beats that of the untrained network."""
+    command = [sys.executable, str(ROOT / "recipes" / f"{name}.py"), "--out", str(tmp_path / "run")]
+    # As a user's process, without what conftest sets to compile faster and run slower.
+    env = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
+    subprocess.run(command, check=True, cwd=ROOT, env=env, capture_output=True, timeout=1200)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    losses = [row["loss"] for row in rows if "loss" in row]
+    knn = [row["eval/knn_top1"] for row in rows if "eval/knn_top1" in row]
+    third = len(losses) // 3
+    assert np.mean(losses[-third:]) < np.mean(losses[:third])
+    assert knn[-1] > 1.1 * knn[0]

@@ -13,6 +13,7 @@ import tyro
 
 from abx.data.sources import SpecError
 from abx.experiment.config import Recipe, flat, to_json
+from abx.experiment.planning import stand_in
 
 R = TypeVar("R", bound=Recipe)
 
@@ -38,16 +39,14 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
         )
     except BrokenPipeError:
         _nobody_reads()
-    if problems := _unknown(unknown, default, presets) + recipe.problems():
+    recipe, problems = _sized(recipe, default), _unknown(unknown, default, presets)
+    if problems := problems + recipe.problems():
         fail(problems)
     # Only now, so that --help and a wrong flag answer at once.
     from abx.experiment.run import run
 
     if recipe.dry_run:
-        import jax
-
-        # A plan needs no accelerator, and must not wait for one that is busy.
-        jax.config.update("jax_platforms", "cpu")
+        stand_in(recipe.plan.machine())
     try:
         run(recipe)
     except SpecError as wrong:
@@ -59,6 +58,16 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
         if not recipe.dry_run:
             raise
         _nobody_reads()
+
+
+def _sized(recipe: R, preset: R) -> R:
+    """With the numbers that --size stands for, unless some of them were given as well."""
+    if recipe.size and recipe.backbone != preset.backbone:
+        given, found = flat(to_json(recipe.backbone)), flat(to_json(preset.backbone))
+        for name in ("width", "depth", "heads", "mlp"):
+            if given[name] != found[name]:
+                fail([f"--size {recipe.size} says what the backbone's {name} is; give one of the two"])
+    return recipe.sized()
 
 
 def fail(problems: Sequence[str]) -> NoReturn:

@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
+from abx import nn
 from abx.data.specs import check_spec
 from abx.data.streams import Data
 from abx.experiment.planning import Planning
@@ -70,6 +71,8 @@ class Recipe:
     """Seed of everything random: initialisation, order of the pictures, crops, augmentation."""
     resume: bool = True
     """Go on from the newest checkpoint in --out, if any. --no-resume: the run in --out is DELETED and begun anew."""
+    size: Literal["", "Ti", "S", "B", "L", "H"] = ""
+    """Backbone of one of these sizes, in place of --method's width, depth, heads and mlp (paper, Figure 4 left)."""
     plan: Planning = field(default_factory=Planning)
     dry_run: bool = False
     """Print the plan (sizes, FLOPs, epochs, hours, disk) and stop; nothing is written."""
@@ -125,10 +128,24 @@ class Recipe:
             if tower.vocab < size:
                 found.append(f"{flag}.vocab must be at least {size}, the tokens of the tokenizer, not {tower.vocab}")
             if tower.length < length:
-                found.append(
-                    f"{flag}.length must be at least {length}, that of {self.data.flag(name, 'text')}, not {tower.length}"
-                )
+                whose = self.data.flag(name, "text")
+                found.append(f"{flag}.length must be at least {length}, that of {whose}, not {tower.length}")
         return found
+
+    def sized(self) -> Self:
+        """The same recipe with the numbers that `size` stands for."""
+        backbone = self.backbone
+        if not self.size or backbone is None:
+            return self
+        wanted: ViTConfig = getattr(nn, self.size)
+        numbers = {name: getattr(wanted, name) for name in ("width", "depth", "heads", "mlp")}
+        method: Any = self.method
+        sized = dataclasses.replace(backbone, **numbers)
+        if hasattr(method, "base"):
+            method = dataclasses.replace(method, base=dataclasses.replace(method.base, backbone=sized))
+        else:
+            method = dataclasses.replace(method, backbone=sized)
+        return dataclasses.replace(self, method=method, size="")
 
     @property
     def backbone(self) -> ViTConfig | None:

@@ -52,11 +52,6 @@ def plan(recipe: Recipe) -> Plan:
     return Plan("\n".join(lines), too_large + too_full)
 
 
-def blank_batch(recipe: Recipe) -> Any:
-    """A batch of the right shapes, from the configuration alone."""
-    return recipe.data.blank()
-
-
 def _method(recipe: Recipe, model: Any) -> list[str]:
     whole, backbone = (sum(x.size for x in jax.tree.leaves(tree)) / 1e6 for tree in (model, model.backbone))
     return [
@@ -100,10 +95,11 @@ def _flops(recipe: Recipe, machine: Machine, batch: Any) -> list[str]:
 def _memory(recipe: Recipe, machine: Machine, state: Any, batch: Any) -> tuple[list[str], list[str]]:
     """What a step needs on each device, and a sentence for each thing that is in its way."""
     streams = recipe.data.streams()
+    flags = {name: recipe.data.flag(name, "batch").replace("_", "-") for name in streams}
     uneven = [
-        f"{recipe.data.flag(name, 'batch').replace('_', '-')} {s.batch} must be a multiple of the {machine.devices} devices"
-        for name, s in streams.items()
-        if s.batch % machine.devices
+        f"{flags[name]} {stream.batch} must be a multiple of the {machine.devices} devices"
+        for name, stream in streams.items()
+        if stream.batch % machine.devices
     ]
     if uneven:
         return [], uneven
@@ -127,19 +123,19 @@ def _memory(recipe: Recipe, machine: Machine, state: Any, batch: Any) -> tuple[l
     if not limit or found.total <= limit:
         return lines, []
     ways = []
-    flags = [flag for flag, value in flags_of(method, "remat", "--method") if value != "full"]
-    if flags and (less := need(with_every(method, "remat", "full")).total) < found.total:
-        ways.append(f"{' '.join(f'{flag} full' for flag in flags)} ({_bytes(less)})")
+    frugal = [f"{flag} full" for flag, value in flags_of(method, "remat", "--method") if value != "full"]
+    if frugal and (less := need(with_every(method, "remat", "full")).total) < found.total:
+        ways.append(f"{' '.join(frugal)} ({_bytes(less)})")
     smallest = min(s.batch for s in streams.values())
     for devices in (machine.devices * 2**k for k in range(1, 11)):
         # What is not the state is shared out as the batch is.
         share = found.state + found.temporary * machine.devices / devices
-        if share <= limit and not smallest % devices:
+        if share <= limit and smallest % devices == 0:
             ways.append(f"{devices:,} devices (about {_bytes(share)} each)")
             break
-    ways.append("a smaller " + " and ".join(recipe.data.flag(name, "batch").replace("_", "-") for name in streams))
-    need_said = f"needs {_bytes(found.total)} per device, there are {_bytes(limit)}"
-    return lines, [f"--plan.memory: a step {need_said}; try {', or '.join(ways)}"]
+    ways.append("a smaller " + " and ".join(flags.values()))
+    said = f"a step needs {_bytes(found.total)} per device, there are {_bytes(limit)}"
+    return lines, [f"--plan.memory: {said}; try {', or '.join(ways)}"]
 
 
 def _schedules(recipe: Recipe) -> list[str]:
@@ -147,7 +143,8 @@ def _schedules(recipe: Recipe) -> list[str]:
     points = [0, warm, *(round(warm + (steps - warm) * share) for share in (1 / 3, 2 / 3, 1))]
     schedules = recipe.optim.learning_rate(steps), recipe.optim.decay(steps), recipe.ema.schedule(steps)
     at = jax.jit(lambda step: [jnp.asarray(schedule(step)) for schedule in schedules])  # one compilation, not dozens
-    found = [[float(x) for x in at(np.int32(point))] for point in points]
+    with jax.numpy_dtype_promotion("standard"):  # optax divides an integer count
+        found = [[float(x) for x in at(np.int32(point))] for point in points]
     decay, tau = (f"{found[0][k]:.3g} to {found[-1][k]:.3g}" for k in (1, 2))
     return [
         "lr           " + ", ".join(f"{x[0]:.2e} at step {p:,}" for p, x in zip(points, found, strict=True)),
@@ -204,17 +201,17 @@ def _epochs(source: Source, images: int) -> str:
     return f"{images / len(source):,.2f} epochs"
 
 
-def _si(flops: float) -> str:
+def _si(flops: int | float) -> str:
     """1.2e9 -> 1.20 GFLOP"""
     letter, unit = next(((x, u) for x, u in (("P", 1e15), ("T", 1e12), ("G", 1e9)) if flops >= u), ("M", 1e6))
     return f"{flops / unit:.3g} {letter}FLOP"
 
 
-def _bytes(size: float) -> str:
+def _bytes(size: int | float) -> str:
     return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: int | float) -> str:
     """To two figures in the unit that fits: 100 -> 1.7 minutes, 72000 -> 20 hours."""
     for unit, length in (("years", 31_557_600), ("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * length:

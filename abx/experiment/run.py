@@ -34,14 +34,18 @@ from abx.train import TrainState
 
 
 def run(recipe: Recipe) -> TrainState | None:
-    """Train as the recipe says, or go on where its folder stopped; None for a dry run.
+    """Train as the recipe says, or go on where its folder stopped; None for a dry run, which exits with 2 where the
+    run does not fit the devices or the disk.
 
     Raises: SpecError for data that cannot be opened and for a folder that cannot be written or that another process
     writes. Exits with 2 for what only the devices or the folder can tell, with 1 when a checkpoint cannot be written or
     read or too much of the data cannot be used, and with 128 + its number when a signal cut the run short (see `fit`).
     """
     if recipe.dry_run:
-        print(plan(recipe))
+        planned = plan(recipe)
+        print(planned.text, flush=True)
+        if planned.problems:
+            fail(planned.problems)
         return None
     sources = open_sources(recipe.data)
     _check_devices(recipe)
@@ -151,7 +155,7 @@ def _write_environment(path: Path) -> None:
 
 def environment() -> dict[str, Any]:
     """Versions and devices: what a figure needs beside it."""
-    core = ("jax", "jaxlib", "equinox", "optax", "grain", "orbax-checkpoint", "numpy", "pillow")
+    core = ("jax", "jaxlib", "equinox", "optax", "grain", "orbax-checkpoint", "numpy", "pillow", "sentencepiece")
     extras = ("simplejpeg", "opencv-python-headless", "pyarrow")
     versions = {name: next((d.version for d in distributions(name=name)), None) for name in (*core, *extras)}
     return {

@@ -56,7 +56,7 @@ class CLIPAug:
         *,
         axis: str | None = None,
     ) -> tuple[Float[Array, ""], Aux]:
-        """`batch`: both kinds of views (`WeakStrong`) and a text of each image. CLIP's loss, averaged over the views."""
+        """`batch`: both kinds of views (`WeakStrong`) and a text of each image. CLIP's loss, averaged over views."""
         text = model.text_head(text_features(model.text, batch.text))
         weak = model.head(features(model.backbone, batch.views.weak.images[:, 0]))
         images, _ = self.photometric.batch(batch.views.strong.images, key, axis=axis)

@@ -98,7 +98,7 @@ class Picture:
         """
         return self.cut([Cut(boxes, size, resize, out)])[0]
 
-    def cut(self, cuts: Sequence[Cut]) -> list[UInt8[np.ndarray, "n size size 3"]]:
+    def cut(self, cuts: Sequence[Cut]) -> list[UInt8[np.ndarray, "_ _ _ 3"]]:
         """Several kinds of `crops` from one decoding, at the scale that the most demanding of them needs.
 
         Raises: BadImage.

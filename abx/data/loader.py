@@ -211,7 +211,7 @@ class _Batches:
             {self.name: np.array([encode(why, REASON) for _, why in rejected], np.uint8).reshape(-1, REASON)},
         )
 
-    def _row(self, place: int, images: list[UInt8[np.ndarray, "n size size 3"]]) -> _Row:
+    def _row(self, place: int, images: list[UInt8[np.ndarray, "_ _ _ 3"]]) -> _Row:
         """The crops of the record whose turn it is; one that cannot be used gives way to another.
 
         Args:

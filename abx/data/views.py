@@ -24,7 +24,7 @@ class Crops(Protocol):
     def kinds(self) -> "dict[str, RandomCrops]":
         """Each kind, by what follows the flag of the whole in its flag: "" where there is but one."""
 
-    def place(self, hw: tuple[int, int], rng: np.random.Generator) -> list[Float[np.ndarray, "n 4"]]:
+    def place(self, hw: tuple[int, int], rng: np.random.Generator) -> list[Float[np.ndarray, "_ 4"]]:
         """Where the views of an image of `hw` pixels are cut: the boxes of each kind."""
 
     def join(self, views: Sequence[Views]) -> Any:
@@ -43,7 +43,7 @@ def cut(
     crops: Crops,
     image: Stored,
     rng: np.random.Generator,
-    out: Sequence[UInt8[np.ndarray, "n size size 3"] | None] | None = None,
+    out: Sequence[UInt8[np.ndarray, "_ _ _ 3"] | None] | None = None,
 ) -> list[Views]:
     """The views of one image, each kind without a batch axis: images "n size size 3", boxes "n 4". It is decoded once.
 
@@ -101,7 +101,7 @@ class RandomCrops:
     def kinds(self) -> "dict[str, RandomCrops]":
         return {"": self}
 
-    def place(self, hw: tuple[int, int], rng: np.random.Generator) -> list[Float[np.ndarray, "n 4"]]:
+    def place(self, hw: tuple[int, int], rng: np.random.Generator) -> list[Float[np.ndarray, "_ 4"]]:
         if not self.overlap or self.n < 2:
             return [np.stack([self.box(hw, rng) for _ in range(self.n)])]
         draw = partial(self.box, hw, rng)
@@ -135,7 +135,7 @@ class MultiCrops:
     def kinds(self) -> dict[str, RandomCrops]:
         return {".globals": self.globals, ".locals": self.locals}
 
-    def place(self, hw: tuple[int, int], rng: np.random.Generator) -> list[Float[np.ndarray, "n 4"]]:
+    def place(self, hw: tuple[int, int], rng: np.random.Generator) -> list[Float[np.ndarray, "_ 4"]]:
         if not self.overlap:
             return [box for kind in (self.globals, self.locals) for box in _place(kind, hw, rng)]
         large, small = (partial(kind.box, hw, rng) for kind in (self.globals, self.locals))
@@ -170,7 +170,7 @@ class WeakStrongCrops:
     def kinds(self) -> dict[str, RandomCrops]:
         return {".weak": self.weak, ".strong": self.strong}
 
-    def place(self, hw: tuple[int, int], rng: np.random.Generator) -> list[Float[np.ndarray, "n 4"]]:
+    def place(self, hw: tuple[int, int], rng: np.random.Generator) -> list[Float[np.ndarray, "_ 4"]]:
         return [box for kind in (self.weak, self.strong) for box in _place(kind, hw, rng)]
 
     def join(self, views: Sequence[Views]) -> WeakStrong:
@@ -180,5 +180,5 @@ class WeakStrongCrops:
         return self.weak.problems(f"{name}.weak") + self.strong.problems(f"{name}.strong")
 
 
-def _place(crops: RandomCrops, hw: tuple[int, int], rng: np.random.Generator) -> list[Float[np.ndarray, "n 4"]]:
+def _place(crops: RandomCrops, hw: tuple[int, int], rng: np.random.Generator) -> list[Float[np.ndarray, "_ 4"]]:
     return crops.place(hw, rng) if crops.n else [np.zeros((0, 4), np.float32)]

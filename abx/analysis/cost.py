@@ -92,13 +92,14 @@ def _count(jaxpr: core.Jaxpr) -> int:
 
 def _cost(equation: core.JaxprEqn) -> int:
     kind, params = equation.primitive.name, equation.params
+    shapes = lambda: [variable.aval.shape for variable in (*equation.invars, *equation.outvars)]  # type: ignore[attr-defined]
     if kind == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
-        shape = equation.invars[0].aval.shape
-        return int(2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted))
+        left, _, out = shapes()
+        return 2 * math.prod(out) * math.prod(left[axis] for axis in contracted)
     if kind == "conv_general_dilated":
-        kernel, layout = equation.invars[1].aval, params["dimension_numbers"].rhs_spec
-        return int(2 * equation.outvars[0].aval.size * kernel.size // kernel.shape[layout[0]])
+        _, kernel, out = shapes()
+        return 2 * math.prod(out) * math.prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]]
     costs = [_count(jaxpr) for value in params.values() for jaxpr in _inside(value)]
     if kind == "scan":
         return int(params["length"]) * sum(costs)

@@ -1,5 +1,6 @@
 """From a picture to its crops: random resized crops of one decoded picture, of one kind or two, and their boxes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +38,18 @@ class Crops(Protocol):
 def views_per_image(crops: Crops) -> int:
     """Views of an image, of all kinds together."""
     return sum(kind.n for kind in crops.kinds().values())
+
+
+def mean_iou(crops: Crops, images: int = 200) -> float:
+    """Mean IoU of the first view of an image with each of its others, over so many images of 3 x 4 (simulated).
+
+    Returns: NaN where an image has one view.
+    """
+    rng, found = np.random.default_rng(0), []
+    for _ in range(images):
+        first, *others = np.concatenate(crops.place((480, 640), rng))
+        found += [float(boxes.iou(first, other)) for other in others]
+    return float(np.mean(found)) if found else math.nan
 
 
 def cut(

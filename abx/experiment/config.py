@@ -6,15 +6,18 @@ import os
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeVar
 
 from abx import nn
+from abx.data.layouts import ImageData
 from abx.data.specs import check_spec
 from abx.data.streams import Data
 from abx.experiment.planning import Planning
 from abx.methods.base import Method
 from abx.nn import TextConfig, ViTConfig
 from abx.optim import EMA, AdamW
+
+R = TypeVar("R", bound="Recipe")
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,10 @@ class Recipe:
                 if backbone and backbone.patch > 0 and crops.size > 0 and crops.size % backbone.patch:
                     flag = self.data.flag(name, "views") + kind
                     found.append(f"{flag}.size must be a multiple of the patch, {backbone.patch}, not {crops.size}")
+                elif backbone and isinstance(self.data, ImageData) and crops.size != backbone.size:
+                    # Masks and what is put in the place of what they hide are made for one grid of patches.
+                    flag = self.data.flag(name, "views") + kind
+                    found.append(f"{flag}.size must be --method.backbone.size, {backbone.size}, not {crops.size}")
         if not found:
             found += self._text_problems()
         if sentence := _unwritable(self.out):
@@ -132,7 +139,7 @@ class Recipe:
                 found.append(f"{flag}.length must be at least {length}, that of {whose}, not {tower.length}")
         return found
 
-    def sized(self) -> Self:
+    def sized(self: R) -> R:
         """The same recipe with the numbers that `size` stands for."""
         backbone = self.backbone
         if not self.size or backbone is None:

@@ -1,6 +1,7 @@
 """What is looked at while a run trains: probes on labelled pictures, and the value head."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from abx.types import ABBatch, Views
 
 IMAGES = 64
 """Value images, at most, of a batch that the value head is measured on. Annotations stay as many as in training."""
+HELD = 128 * 2**20
+"""Bytes, at most, of the values of all these images' pairs: several arrays of that size are held at once."""
 
 
 @dataclass
@@ -75,14 +78,20 @@ class Monitor:
             found = online.spread(online.tokens_of(backbone, self.test.images)[1])
         method = self.recipe.method
         if isinstance(method, AB):
-            batches = (_cut(self.batch(i).batch) for i in range(self.recipe.eval.batches))
+            batches = (_cut(method, self.batch(i).batch) for i in range(self.recipe.eval.batches))
             found |= value_metrics(method, state.model, state.target, state.carry, batches)
         return found
 
 
-def _cut(batch: ABBatch) -> ABBatch:
-    """With fewer value images: the figures' noise does not ask for more, and every device holds the whole of it."""
-    return batch._replace(value=Views(batch.value.images[:IMAGES], batch.value.boxes[:IMAGES]))
+def _cut(method: AB[Any], batch: ABBatch) -> ABBatch:
+    """With fewer value images: the figures' noise does not ask for more, and every device holds the whole of it.
+
+    At most `IMAGES`, and no more than have their n² l values in `HELD` bytes, but at least one: of 4 views and 65,536
+    prototypes that is 32 images.
+    """
+    n = batch.value.images.shape[1]
+    count = min(IMAGES, max(1, HELD // (4 * n * n * method.base.annotation_count(batch.reward))))
+    return batch._replace(value=Views(batch.value.images[:count], batch.value.boxes[:count]))
 
 
 def _open(flag: str, spec: str) -> Source:

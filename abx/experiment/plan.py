@@ -13,7 +13,7 @@ from abx.analysis.cost import Memory, step_flops, step_memory
 from abx.data.mixture import Mixture
 from abx.data.sources import Source
 from abx.data.streams import Stream, open_sources, views_per_step
-from abx.data.views import views_per_image
+from abx.data.views import mean_iou, views_per_image
 from abx.experiment.config import Recipe
 from abx.experiment.planning import GIB, Machine, flags_of, settled, with_every
 from abx.methods.base import Method
@@ -38,7 +38,7 @@ def plan(recipe: Recipe) -> Plan:
     tx = recipe.optim.build(recipe.steps)
     state = jax.eval_shape(lambda batch: train.init(recipe.method, tx, recipe.seed, batch), batch)
     sources = open_sources(recipe.data)
-    memory, too_large = _memory(recipe, machine, state, batch)
+    memory, too_large = _memory(recipe, machine, batch)
     disk, too_full = _disk(recipe, sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)))
     lines = [
         *_method(recipe, state.model),
@@ -76,6 +76,9 @@ def _steps(recipe: Recipe, sources: dict[str, Source]) -> list[str]:
         )
         if problems := source.problems:
             lines.append(f"             {len(problems):,} left out, the first: {': '.join(problems[0])}")
+        if getattr(stream.crops, "overlap", 0.0):
+            near = mean_iou(stream.crops)
+            lines.append(f"             mean IoU of an image's first view with its others: {near:.2f}")
     return lines
 
 
@@ -92,7 +95,7 @@ def _flops(recipe: Recipe, machine: Machine, batch: Any) -> list[str]:
     ]
 
 
-def _memory(recipe: Recipe, machine: Machine, state: Any, batch: Any) -> tuple[list[str], list[str]]:
+def _memory(recipe: Recipe, machine: Machine, batch: Any) -> tuple[list[str], list[str]]:
     """What a step needs on each device, and a sentence for each thing that is in its way."""
     streams = recipe.data.streams()
     flags = {name: recipe.data.flag(name, "batch").replace("_", "-") for name in streams}
@@ -110,6 +113,8 @@ def _memory(recipe: Recipe, machine: Machine, state: Any, batch: Any) -> tuple[l
 
     def need(method: Method) -> Memory:
         tx, tau = recipe.optim.build(recipe.steps), recipe.ema.schedule(recipe.steps)
+        # The method's own state: what a tower keeps and computes in is written in the model, beside its arrays.
+        state = jax.eval_shape(lambda batch: train.init(method, tx, recipe.seed, batch), batch)
         return step_memory(train.make_step(method, tx, tau, recipe.seed, mesh), state, batch, mesh)
 
     method = settled(recipe.method, machine.accelerator)
@@ -208,7 +213,7 @@ def _si(flops: int | float) -> str:
 
 
 def _bytes(size: int | float) -> str:
-    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.{0 if size >= 10 * 2**20 else 1}f} MiB"
 
 
 def duration(seconds: int | float) -> str:

@@ -8,7 +8,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from abx.experiment.config import Recipe, flat, to_json
+from abx.experiment.config import Recipe
+from abx.experiment.saved import flat, to_json
 
 ROOT = Path(__file__).parent.parent
 NAMES = tuple(sorted(path.stem for path in (ROOT / "recipes").glob("*.py")))

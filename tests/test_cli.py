@@ -17,8 +17,9 @@ from abx import cli as console
 from abx.data.sources import SpecError
 from abx.data.streams import open_sources
 from abx.experiment.cli import cli, fail, flags
-from abx.experiment.config import Evaluation, Recipe, flat, from_json, to_json
+from abx.experiment.config import Evaluation, Recipe
 from abx.experiment.monitor import Monitor
+from abx.experiment.saved import flat, from_json, to_json
 from recipes import NAMES, ROOT, load, tiny
 
 PRESETS = [(name, preset) for name in NAMES for preset in ("smoke", "small", "paper")]

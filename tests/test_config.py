@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from abx.experiment.config import HARMLESS, Recipe, differences, flat, from_json, to_json
+from abx.data.views import RandomCrops
+from abx.experiment.config import Recipe
+from abx.experiment.saved import HARMLESS, differences, flat, from_json, to_json
 from recipes import NAMES, load
 
 PRESETS = [(name, preset) for name in NAMES for preset in ("smoke", "small", "paper")]
@@ -66,7 +68,7 @@ def test_every_change_that_matters_is_noticed(name):
         if differences(old, new):
             noticed.add(path)
     harmless = {"out", "resume", "dry_run", "data.workers", "data.worker", "data.max_rejected"}
-    harmless |= {path for path in leaves(recipe) if path.startswith(("ckpt.", "log.", "eval.every"))}
+    harmless |= {path for path in leaves(recipe) if path.startswith(("plan.", "ckpt.", "log.", "eval.every"))}
     assert noticed == leaves(recipe).keys() - harmless
     assert {path.partition(".")[0] for path in harmless} == {path.partition(".")[0] for path in HARMLESS}
 
@@ -123,9 +125,44 @@ def test_numbers_that_are_none():
                 assert about == [f"--{path} must be a finite number, not {broken}"]
 
 
-def test_presets_have_no_problems():
-    for name, preset in PRESETS:
-        assert load(name).PRESETS[preset].problems() == []
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_presets_have_no_problems(name, preset):
+    """But that the paper's row waits for a tokenizer made from its captions, and says so."""
+    found = load(name).PRESETS[preset].problems()
+    if preset == "paper" and any(path.endswith("tokenizer") for path in leaves(load(name).PRESETS[preset])):
+        (problem,) = found
+        assert "captions.model is not there" in problem
+    else:
+        assert found == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_size_stands_for_four_numbers(name):
+    recipe = dataclasses.replace(load(name).PRESETS["paper"], size="L").sized()
+    assert (recipe.backbone.width, recipe.backbone.depth, recipe.backbone.heads, recipe.backbone.mlp) == (
+        1024,
+        24,
+        16,
+        4096,
+    )
+    assert recipe.size == ""
+    assert recipe.backbone.remat == load(name).PRESETS["paper"].backbone.remat
+    assert dataclasses.replace(load(name).PRESETS["paper"]).sized() == load(name).PRESETS["paper"]
+
+
+def test_what_does_not_fit_together():
+    recipe = load("mae").PRESETS["smoke"]
+    apart = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, views=RandomCrops(1, 16)))
+    assert apart.problems() == ["--data.views.size must be --method.backbone.size, 32, not 16"]
+    recipe = load("ab_clip").PRESETS["smoke"]
+    base = dataclasses.replace(
+        recipe.method.base, text=dataclasses.replace(recipe.method.base.text, vocab=100, length=3)
+    )
+    found = dataclasses.replace(recipe, method=dataclasses.replace(recipe.method, base=base)).problems()
+    assert [p.split(",")[0] for p in found] == [
+        "--method.base.text.vocab must be at least 512",
+        "--method.base.text.length must be at least 24",
+    ]
 
 
 def test_out_that_cannot_be(tmp_path, monkeypatch):

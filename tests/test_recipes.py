@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from abx import cli
-from abx.experiment.config import Recipe, from_json
+from abx.experiment.config import Recipe
+from abx.experiment.saved import from_json
 from abx.log import read_metrics
 from recipes import NAMES, ROOT, finish, start, tiny
 

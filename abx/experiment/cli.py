@@ -12,8 +12,9 @@ from typing import NoReturn, TypeVar
 import tyro
 
 from abx.data.sources import SpecError
-from abx.experiment.config import Recipe, flat, to_json
+from abx.experiment.config import Recipe
 from abx.experiment.planning import stand_in
+from abx.experiment.saved import flat, to_json
 
 R = TypeVar("R", bound=Recipe)
 

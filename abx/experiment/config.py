@@ -4,7 +4,6 @@ import dataclasses
 import math
 import os
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,6 +12,7 @@ from abx.data.layouts import ImageData
 from abx.data.specs import check_spec
 from abx.data.streams import Data
 from abx.experiment.planning import Planning
+from abx.experiment.saved import flat, to_json, typed
 from abx.methods.base import Method
 from abx.nn import TextConfig, ViTConfig
 from abx.optim import EMA, AdamW
@@ -83,7 +83,7 @@ class Recipe:
     def problems(self) -> list[str]:
         """Everything that is wrong, one sentence each, beginning with the flag to change; nothing touches a device."""
         numbers = {k: v for k, v in flat(to_json(self)).items() if isinstance(v, float | list)}
-        broken = [f"--{k} must be a finite number, not {_said(v)}" for k, v in numbers.items() if not _finite(v)]
+        broken = [f"--{k} must be a finite number, not {typed(v)}" for k, v in numbers.items() if not _finite(v)]
         named = {sentence.split()[0] for sentence in broken}
 
         found = self.data.problems()
@@ -166,11 +166,6 @@ def _finite(value: float | list[Any]) -> bool:
     return all(math.isfinite(v) for v in values if isinstance(v, float))
 
 
-def _said(value: Any) -> str:
-    """As one types it."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def _unwritable(folder: Path) -> str | None:
     """Why nothing can be written to a folder that may not exist yet, as far as can be told without trying."""
     there = folder.absolute()
@@ -184,79 +179,3 @@ def _unwritable(folder: Path) -> str | None:
     except OSError as wrong:  # a name that is too long, a part that may not be looked into
         return f"it cannot be a folder: {wrong.strerror}"
     return None if os.access(there, os.W_OK | os.X_OK) else f"nothing may be written to {there}"
-
-
-HARMLESS = (
-    *("out", "resume", "dry_run", "plan", "ckpt", "log", "eval.every"),
-    *("data.workers", "data.worker", "data.max_rejected"),
-)
-"""Settings that change neither the training nor what is measured, and so may differ when a run is resumed."""
-
-
-def to_json(config: Any) -> Any:
-    """A dataclass tree as plain JSON; each node says its class, so that `from_json` can build it again."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        node = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
-        kind = Recipe if isinstance(config, Recipe) else type(config)  # subclasses live in scripts and add no fields
-        return {"class": f"{kind.__module__}.{kind.__qualname__}"} | node
-    if isinstance(config, tuple):
-        return [to_json(x) for x in config]
-    return str(config) if isinstance(config, Path) else config
-
-
-def from_json(node: Any) -> Any:
-    """What `to_json` wrote, as dataclasses again; a recipe comes back as a plain `Recipe`.
-
-    Raises: ValueError for what is no dataclass of this package: nothing else is ever built or called.
-    """
-    if isinstance(node, list):
-        return tuple(from_json(x) for x in node)
-    if not isinstance(node, dict):
-        return node
-    module, _, name = str(node.get("class")).rpartition(".")
-    if module.split(".")[0] != "abx":
-        raise ValueError(f"{node.get('class')} is not a class of abx")
-    try:
-        kind = getattr(import_module(module), name)
-    except (ImportError, AttributeError):
-        raise ValueError(f"this version of abx has no {node['class']}") from None
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-        raise ValueError(f"{node['class']} is not a configuration")
-    fields = {k: from_json(v) for k, v in node.items() if k != "class"}
-    if kind is Recipe:
-        fields["out"] = Path(fields["out"])
-    try:
-        return kind(**fields)
-    except TypeError as wrong:
-        raise ValueError(f"not the fields of {node['class']}: {wrong}") from None
-
-
-def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} to {"a.b": 1}"""
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {k: v for name, part in tree.items() for k, v in flat(part, f"{prefix}.{name}" if prefix else name).items()}
-
-
-def differences(old: Any, new: Any) -> list[str]:
-    """Settings of two configurations (as JSON) that differ and matter: "--optim.lr was 0.001, now 0.002"."""
-    a, b = flat(old), flat(new)
-    changed = [k for k in sorted(a.keys() | b.keys()) if a.get(k, _ABSENT) != b.get(k, _ABSENT) and not _harmless(k)]
-    # Of a part that is another class, only that is said: its settings cannot be compared.
-    parts = [k.removesuffix("class") for k in changed if k == "class" or k.endswith(".class")]
-    said = []
-    for k in changed:
-        if any(k.startswith(part) and k != f"{part}class" for part in parts):
-            continue
-        was, now = (_said(x[k]) if k in x else "unknown" for x in (a, b))
-        if k.endswith(".class"):
-            was, now = was.rpartition(".")[2], now.rpartition(".")[2]
-        said.append(f"--{k.removesuffix('.class')} was {was}, now {now}")
-    return said
-
-
-_ABSENT = object()
-
-
-def _harmless(key: str) -> bool:
-    return any(key == name or key.startswith(name + ".") for name in HARMLESS)

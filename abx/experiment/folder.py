@@ -12,7 +12,8 @@ from abx import parallel, train
 from abx.analysis.report import Facts, report
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data.sources import SpecError
-from abx.experiment.config import Recipe, from_json
+from abx.experiment.config import Recipe
+from abx.experiment.saved import from_json
 from abx.log import read_metrics
 from abx.methods.ab import AB
 from abx.methods.base import Method

@@ -21,12 +21,13 @@ from abx.data.loader import STREAM
 from abx.data.sources import BadRecord, Source, fingerprint
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment.cli import fail
-from abx.experiment.config import Recipe, differences, to_json
+from abx.experiment.config import Recipe
 from abx.experiment.drawing import MIDDLE, draw_first_views, draw_map
 from abx.experiment.folder import locked, verdict
 from abx.experiment.ledger import Ledger, TooManyRejected
 from abx.experiment.monitor import Monitor
 from abx.experiment.plan import plan
+from abx.experiment.saved import differences, to_json
 from abx.fit import Pace, fit
 from abx.log import MetricsLog, read_metrics
 from abx.methods.ab import AB

@@ -33,6 +33,7 @@ SMALLEST = {
     "images_batch": 8,
     "train_images": 48,
     "test_images": 24,
+    "freeze_prototypes": 0,
 }
 """By the last word of a flag."""
 

@@ -236,7 +236,9 @@ def test_train_says_what_it_made(tmp_path, capsys):
     out = tmp_path / "new.model"
     main(["tokenizer", "train", f"tar:{tmp_path}/a.tar", "--out", str(out), "--vocab", "290", "--json"])
     printed = capsys.readouterr().out
-    assert f"to use it: --data.text.tokenizer {out} --method.text.vocab 290" in printed
+    assert f"in clip, clip_aug, siglip: --data.text.tokenizer {out} --method.text.vocab 290" in printed
+    assert f"in slip, silc: --data.pairs-text.tokenizer {out} --method.text.vocab 290" in printed
+    assert f"in ab_clip, ab_siglip: --data.reward-text.tokenizer {out} --method.base.text.vocab 290" in printed
     said = json.loads(printed.splitlines()[-1])
     texts = Texts(tokenizer=str(out))
     want = np.mean([len(tokenizers.tokenizer(str(out)).ids(text)) for text in (*TEXTS[:4], long)])

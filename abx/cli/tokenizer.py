@@ -23,6 +23,14 @@ EVERY = 10.0
 """Seconds between lines of progress."""
 
 
+USES = (
+    ("clip, clip_aug, siglip", "--data.text", "--method.text"),
+    ("slip, silc", "--data.pairs-text", "--method.text"),
+    ("ab_clip, ab_siglip", "--data.reward-text", "--method.base.text"),
+)
+"""Recipes, and how their flags for a tokenizer and a text tower begin."""
+
+
 @dataclass(frozen=True)
 class Train:
     """Learn a vocabulary from the texts of a data set, and write it as a SentencePiece model: in lower case, with bytes
@@ -81,7 +89,9 @@ class Train:
         print(f"learnt from {len(texts):,} texts: {learnt.size:,} tokens, {mean:.1f} to a text on average")
         print(f"with room for {Texts.length} tokens, one of them for the end, {cut:.1%} of the texts are cut")
         print(f"written: {printable(str(self.out))}, {len(model):,} bytes")
-        print(f"to use it: --data.text.tokenizer {shlex.quote(str(self.out))} --method.text.vocab {learnt.size}")
+        path = shlex.quote(str(self.out))
+        for recipes, flag, tower in USES:
+            print(f"in {recipes}: {flag}.tokenizer {path} {tower}.vocab {learnt.size}")
         if self.json:
             facts = {"vocab": learnt.size, "texts": len(texts), "mean_tokens": mean}
             print(json.dumps({"tokenizer": str(self.out), **facts, "length": Texts.length, "cut": cut}))

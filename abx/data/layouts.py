@@ -69,6 +69,9 @@ class MultiCropData(OneStream):
 class TextStream(OneStream):
     """One stream of images, each with a text."""
 
+    train: str = "scenes"
+    """Images with captions or boxes: `scenes` (built in, drawn on the fly), `tar:GLOB` (WebDataset), `parquet:GLOB`,
+    `arrayrecord:GLOB`, or a mixture: `0.75*tar:a + 0.25*tar:b`."""
     text: Texts = field(default_factory=Texts)
     """The text that goes with an image."""
 
@@ -220,6 +223,9 @@ class ABMultiCropData(RewardAndValueStreams):
 class ABCaptionData(RewardAndValueStreams):
     """AB over CLIP and SigLIP: one view of each reward image, and a text, which is one annotation."""
 
+    reward: str = "scenes"
+    """Images with captions or boxes that define the reward: `scenes` (built in, drawn on the fly), `tar:GLOB`
+    (WebDataset), `parquet:GLOB`, `arrayrecord:GLOB`, or a mixture: `0.75*tar:a + 0.25*tar:b`."""
     reward_batch: int = 4096
     reward_views: RandomCrops = field(default_factory=lambda: RandomCrops(n=1, scale=(0.5, 1.0)))
     """How the view of a reward image is cut."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from abx.data.sources import Source, SpecError, first_usable
+from abx.data.sources import BadRecord, Source, SpecError, first_usable
 from abx.data.specs import check_spec, open_source
 from abx.data.texts import Texts
 from abx.data.views import Crops, views_per_image
@@ -62,6 +62,11 @@ class Data:
         """What is wrong with the choice: one sentence each, naming the flag."""
         found = []
         for name, stream in self.streams().items():
+            alone = [kind for kind, crops in stream.crops.kinds().items() if crops.n == 1 and crops.overlap]
+            found += [
+                f"{self.flag(name, 'views')}{kind}.overlap must be 0 with one view: there is none to overlap"
+                for kind in alone
+            ]
             if sentence := check_spec(stream.spec):
                 found.append(f"--data.{name}: {sentence}")
             if stream.batch < 1:
@@ -119,7 +124,8 @@ def open_sources(data: Data) -> dict[str, Source]:
     Raises: SpecError, one sentence that names the flag.
     """
     opened: dict[str, Source] = {}
-    specs = {name: stream.spec for name, stream in data.streams().items()}
+    streams = data.streams()
+    specs = {name: stream.spec for name, stream in streams.items()}
     for name, spec in specs.items():
         if spec not in opened:
             try:
@@ -127,7 +133,28 @@ def open_sources(data: Data) -> dict[str, Source]:
                 first_usable(opened[spec])
             except SpecError as wrong:
                 raise SpecError(f"--data.{name}: {wrong}") from wrong
+        if (texts := streams[name].texts) is not None and not _has_text(opened[spec], texts):
+            kind = f"{data.flag(name, 'text')}.kind {texts.kind}"
+            raise SpecError(
+                f"--data.{name}: {kind} finds no text with any of the first {LOOKED_AT:,} images; tar:, parquet: and "
+                "arrayrecord: can carry captions and boxes"
+            )
     return {name: opened[spec] for name, spec in specs.items()}
+
+
+LOOKED_AT = 1000
+"""Records in which a text is sought before data is said to have none."""
+
+
+def _has_text(source: Source, texts: Texts) -> bool:
+    rng = np.random.default_rng(0)
+    for i in range(min(LOOKED_AT, len(source))):
+        try:
+            texts(source.stored(i), source.vocabulary, rng)
+        except BadRecord:
+            continue
+        return True
+    return False
 
 
 def views_per_step(data: Data) -> int:

@@ -74,10 +74,10 @@ def _sized(recipe: R, preset: R) -> R:
 def fail(problems: Sequence[str]) -> NoReturn:
     """Each problem on a line of its own to stderr, exit code 2.
 
-    A sentence begins with the flag to change, and names it by its fields; typed, an underscore is a hyphen.
+    A sentence begins with the flag to change, and names flags by their fields; typed, an underscore is a hyphen.
     """
     for problem in problems:
-        problem = re.sub(r"^--[\w.]+", lambda flag: flag[0].replace("_", "-"), problem)
+        problem = re.sub(r"(?<!\S)--[a-z][\w.]*", lambda flag: flag[0].replace("_", "-"), problem)
         print(f"error: {problem}", file=sys.stderr)
     raise SystemExit(2)
 

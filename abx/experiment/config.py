@@ -11,8 +11,10 @@ from abx import nn
 from abx.data.layouts import ImageData
 from abx.data.specs import check_spec
 from abx.data.streams import Data
+from abx.data.views import views_per_image
 from abx.experiment.planning import Planning
 from abx.experiment.saved import flat, to_json, typed
+from abx.methods.ab import AB
 from abx.methods.base import Method
 from abx.nn import TextConfig, ViTConfig
 from abx.optim import EMA, AdamW
@@ -119,14 +121,20 @@ class Recipe:
                     flag = self.data.flag(name, "views") + kind
                     found.append(f"{flag}.size must be --method.backbone.size, {backbone.size}, not {crops.size}")
         if not found:
-            found += self._text_problems()
+            found += self._apart()
         if sentence := _unwritable(self.out):
             found.append(f"--out {self.out}: {sentence}")
         return broken + [sentence for sentence in found if sentence.split()[0] not in named]
 
-    def _text_problems(self) -> list[str]:
-        """Where the tokenizer and the text tower do not fit each other."""
+    def _apart(self) -> list[str]:
+        """Where settings that are well by themselves do not fit each other."""
         tower, found = getattr(getattr(self.method, "base", self.method), "text", None), []
+        for path, value in flat(to_json(self.method)).items():
+            if path.rpartition(".")[2] == "freeze_prototypes" and value >= self.steps:
+                found.append(f"--method.{path} must be less than --steps, {self.steps}, not {value}")
+        moves = not isinstance(self.method, AB) or self.method.self_pairs
+        if not moves and views_per_image(self.data.streams()["value"].crops) < 2:
+            found.append("--data.value_views.n must be at least 2 with --method.no-self-pairs: one view leads nowhere")
         for name, stream in self.data.streams().items():
             if not isinstance(tower, TextConfig) or stream.texts is None:
                 continue

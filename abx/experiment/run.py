@@ -188,22 +188,26 @@ def _state(
     state, meta = found
     if meta.get("stream") != STREAM:
         fail([f"--out {recipe.out} was begun by another version of abx, whose batches are others; give another --out"])
-    changed = [
-        f"--data.{name}: {recipe.data.streams()[name].spec} {_change(meta['data'][name], now)}; "
-        "put back what the run began with, or give another --out"
-        for name, now in data.items()
-        if meta["data"][name] != now
-    ]
-    if changed:
+    changes = [_change(recipe, name, meta["data"][name], now) for name, now in data.items()]
+    if changed := [sentence for sentence in changes if sentence]:
         fail(changed)
     ledger.restore(int(state.step), meta["rejected"])
     return TrainState(*state)
 
 
-def _change(before: list[Any], now: list[Any]) -> str:
+def _change(recipe: Recipe, name: str, before: list[Any], now: list[Any]) -> str:
+    """How a stream's data is not what the run began with; "" if it is."""
+    if before == now:
+        return ""
+    stream, flag = recipe.data.streams()[name], f"--data.{name}"
     if before[0] != now[0]:
-        return f"had {before[0]:,} pictures when the run began and has {now[0]:,} now"
-    return "holds other pictures than when the run began"
+        what = f"{stream.spec} had {before[0]:,} pictures when the run began and has {now[0]:,} now"
+    elif before[1] == now[1] and stream.texts is not None:
+        flag = f"{recipe.data.flag(name, 'text')}.tokenizer"
+        what = f"{stream.texts.tokenizer} is another tokenizer than when the run began"
+    else:
+        what = f"{stream.spec} holds other pictures than when the run began"
+    return f"{flag}: {what}; put back what the run began with, or give another --out"
 
 
 def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, ledger: Ledger, complete: bool) -> None:

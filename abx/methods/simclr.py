@@ -111,7 +111,8 @@ class SimCLR:
         """p(l | x) = softmax over everyone's second views of cos(g(x), g(l)) / temperature (METHODS §2.2)."""
         psi = self.annotations(target.head, target_encoded, axis=axis)
         phi = unit(target.head(pooled(target.backbone, tokens)))
-        return jax.nn.softmax(phi @ psi.T / self.temperature)
+        # As exactly as the loss, whose products are.
+        return jax.nn.softmax(jnp.matmul(phi, psi.T, precision="highest") / self.temperature)
 
     def loss(
         self,

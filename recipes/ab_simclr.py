@@ -44,12 +44,16 @@ ImageNet top-1 in the paper (Table 1):
 
 Our inference, where the paper is silent or contradicts itself:
   - the value loss is summed over annotations, averaged over images and pairs
-  - one annotation per reward image: its second view
-  - how 8192 views are shared out; value views have 224 pixels, too
-  - 512 tokens for box coordinates from -4 to 5; the mean of an action's four
-    tokens is its feature
-  - initial scale and bias of the value head; LayerNorm in projection heads
-  - weight decay from 0.04 to 0.4; warm-up of 3128 steps
+    (A-1)
+  - one annotation per reward image: its second view (A-8)
+  - how 8192 views are shared out (A-20); value views have 224 pixels, too
+    (A-17)
+  - 512 tokens for box coordinates from -4 to 5 (A-10); the mean of an action's
+    four tokens is its feature (A-9)
+  - initial scale and bias of the value head (A-35); LayerNorm in projection
+    heads, where SimCLR has BatchNorm
+  - weight decay from 0.04 to 0.4 (A-33); warm-up of 3128 steps: ten epochs of
+    ImageNet, counted in images (A-21)
 """
 
 from dataclasses import dataclass, field

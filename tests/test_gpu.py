@@ -9,7 +9,7 @@ from conftest import TINY_AB
 
 from abx import train
 from abx.nn import ActionDecoder, DecoderConfig, ViT, ViTConfig
-from abx.nn.vit import compute_dtype
+from abx.nn.layers import compute_dtype
 from abx.optim import EMA, AdamW
 
 pytestmark = pytest.mark.gpu
@@ -22,7 +22,7 @@ def method(dtype):
 
 def test_accelerators_compute_in_bfloat16():
     expected = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    assert compute_dtype(ViTConfig()) == expected
+    assert compute_dtype("auto") == expected
 
 
 def test_bfloat16_trains_as_float32_does(ab_batch):

@@ -6,8 +6,11 @@ import re
 import pytest
 
 from abx.analysis.report import Facts, findings, healthy, report
+from abx.experiment.cli import flags
+from recipes import NAMES, load
 
 AB, SIMCLR = Facts("AB", 400, 400, 96), Facts("SimCLR", 400, 400, 96)
+DINO = Facts("DINO", 400, 400, 96, flags=("--data.views.globals.scale", "--method.teacher-temperature"))
 
 STEP = {
     "loss": 9.0,
@@ -22,6 +25,10 @@ PROBES = {"eval/knn_top1": 0.35, "eval/attentive_top1": 0.4, "eval/chance": 0.12
 SPREAD = {"eval/feature_rank": 9.0, "eval/feature_std": 0.71}
 VALUE = {"value/explained": 0.63, "value/accuracy": 0.3, "value/copy_accuracy": 0.33, "value/chance": 1 / 64}
 VALUE |= {"value/rotated_rise": 0.14, "value/sum_q": 1.27, "value/sum_y": 1.25, "value/gradient_ratio": 0.05}
+OTHERS = STEP.keys() - {"reward/loss", "reward/chance"}
+DISTILLED = {name: STEP[name] for name in sorted(OTHERS)}
+DISTILLED |= {"reward/loss": 3.2, "reward/chance": math.log(512), "reward/target_entropy": 1.9}
+DISTILLED |= {"reward/mean_target_entropy": 5.1}
 UNTRAINED = {"value/explained": -2.0, "value/accuracy": 0.02, "value/rotated_rise": 0.0, "value/sum_q": 4.9}
 
 
@@ -179,3 +186,105 @@ def test_targets_that_are_all_alike():
     text = report(rows({"value/explained": math.nan}), AB)
     assert "targets are all alike" in text
     assert "SOMETHING IS WRONG" in text
+
+
+def test_a_healthy_distillation():
+    found = rows(step=DISTILLED, look=PROBES | SPREAD)
+    assert set(marks(found, DINO).values()) == {"good"}
+    assert healthy(found, DINO)
+    text = report(found, DINO)
+    assert "the reward loss is 3.20; guessing gives 6.24, saying exactly the targets 1.90" in text
+    assert "a target is spread over 6.7 of 512 prototypes, all those of a batch over 164" in text
+    # Half of the way to the targets' entropy, which is a fifth of the way to nothing.
+    near = {"reward/loss": 5.2, "reward/target_entropy": 4.2}
+    assert marks(rows(near, step=DISTILLED, look=PROBES), DINO)["reward/loss"] == "good"
+
+
+@pytest.mark.parametrize("kind", ["reward", "ssl"])
+@pytest.mark.parametrize(
+    ("late", "metric", "words"),
+    [
+        ({"loss": 6.2}, "loss", "no better than guessing"),
+        ({"loss": 0.1, "target_entropy": 0.02, "mean_target_entropy": 0.03}, "target_entropy", "have collapsed to one"),
+        (
+            {"loss": 0.9, "target_entropy": 0.8, "mean_target_entropy": 0.82},
+            "target_entropy",
+            "of all pictures alike",
+        ),
+        ({"loss": 6.24, "target_entropy": 6.23, "mean_target_entropy": 6.24}, "target_entropy", "flat and say nothing"),
+    ],
+)
+def test_what_can_be_amiss_with_a_distillation(kind, late, metric, words):
+    rename = lambda figures: {name.replace("reward/", f"{kind}/"): value for name, value in figures.items()}
+    figures = rename(DISTILLED)
+    found = rows({f"{kind}/{name}": value for name, value in late.items()}, step=figures, look=SPREAD)
+    assert marks(found, DINO)[f"{kind}/{metric}"] == "bad"
+    text = report(found, DINO)
+    assert "NOT LEARNING" in text
+    assert words in text
+    assert ("--data.views.globals.scale" if metric == "loss" else "--method.teacher-temperature") in text
+    early = report([row for row in found if row["step"] <= 200], DINO._replace(step=200))
+    assert "bad" not in early.split("\n\n")[1]
+
+
+def loss_of(kind, loss, **more):
+    figures = {name: STEP[name] for name in OTHERS} | {f"{kind}/loss": loss, f"{kind}/chance": 1.0}
+    return rows(step=figures | {f"{kind}/{name}": value for name, value in more.items()}, look=SPREAD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("ssl", "the self-supervised loss is"),
+        ("mae", "the error of the pixels of removed patches is"),
+        ("ijepa", "the error of the hidden tokens' features is"),
+        ("rotation", "the loss of rotation is"),
+    ],
+)
+def test_every_loss_with_a_chance_is_judged_under_its_own_name(kind, words):
+    for loss, mark in ((0.5, "good"), (0.9, "watch"), (0.99, "bad")):
+        found, facts = loss_of(kind, loss), Facts("Some", 400, 400, 96)
+        assert marks(found, facts)[f"{kind}/loss"] == mark
+        assert f"{words} {loss:.2f}; guessing gives 1.00 [{kind}/loss, {kind}/chance]" in report(found, facts)
+        assert healthy(found, facts) == (mark == "good")
+
+
+def test_two_losses_are_judged_each_by_itself():
+    figures = STEP | {"ssl/loss": 4.83, "ssl/chance": 4.84}
+    assert {k: v for k, v in marks(rows(step=figures, look=SPREAD)).items() if v != "good"} == {"ssl/loss": "bad"}
+    text = report(rows(step=figures, look=SPREAD), Facts("SLIP", 400, 400, 96, ("ssl",)))
+    assert "by choice: --method.ssl-weight 0" in text
+    assert "the self-supervised loss" not in text.replace("no self-supervised loss", "")
+
+
+def test_predicted_features_that_are_all_alike_are_nothing_learnt():
+    facts = Facts("IJEPA", 400, 400, 96)
+    assert marks(loss_of("ijepa", 0.5, target_std=0.7), facts)["ijepa/target_std"] == "good"
+    assert marks(loss_of("ijepa", 0.5, target_std=0.1), facts)["ijepa/target_std"] == "watch"
+    alike = loss_of("ijepa", 0.5, target_std=0.01)
+    assert marks(alike, facts)["ijepa/target_std"] == "bad"
+    assert "NOT LEARNING" in report(alike, facts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hints_name_only_flags_that_the_recipe_has(name):
+    """With everything amiss that can be."""
+    recipe = load(name).PRESETS["smoke"]
+    ab = name.startswith("ab_")
+    facts = Facts(type(recipe.method).__name__, 400, 400, 96, flags=tuple(flags(recipe)))
+    kinds = {"mae": ["mae"], "ijepa": ["ijepa"], "slip": ["reward", "ssl"], "silc": ["reward", "ssl"]}
+    step = {"step": 400.0, "loss": math.nan, "data/rejected": 9e4, "data/read": 1.0, "speed/data_wait_fraction": 1.0}
+    for kind in kinds.get(name, ["reward"]):
+        step |= {f"{kind}/loss": 1.0, f"{kind}/chance": 1.0}
+        if "dino" in name or (name, kind) == ("silc", "ssl"):
+            step |= {f"{kind}/target_entropy": 0.0, f"{kind}/mean_target_entropy": 0.0}
+        if kind == "ijepa":
+            step["ijepa/target_std"] = 0.0
+    look = SPREAD | PROBES | {"eval/feature_rank": 1.0}
+    worst = {key: 0.0 for key in VALUE} | {"value/sum_q": 9.0, "value/gradient_ratio": 99.0, "value/explained": -1.0}
+    text = report(
+        [{"step": 0.0, **PROBES, **step}, step | look | {"eval/knn_top1": 0.0} | (worst if ab else {})], facts
+    )
+    said = set(re.findall(r"--[a-z][\w.-]*\w", text))
+    assert said - {*facts.flags} == set()
+    assert any(flag.endswith(".scale") for flag in said)

@@ -5,62 +5,12 @@ The lines drawn here are rules of thumb from small runs, not laws: the figures s
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
 
+from abx.analysis.figures import EARLY, Facts, Figures, Finding, Mark
+from abx.analysis.objectives import losses, targets
 from abx.log import Row
 
-Mark = Literal["good", "watch", "bad"]
-
-EARLY = 200
-"""Up to this step a figure that shows nothing is early rather than bad."""
-
-
-class Facts(NamedTuple):
-    """What must be known beside the metrics."""
-
-    method: str
-    step: int
-    steps: int
-    width: int
-    """Width of the backbone's features."""
-    off: tuple[str, ...] = ()
-    """What the run does without by choice: "value", "reward" (no loss of its own), "actions"."""
-
-
-class Finding(NamedTuple):
-    mark: Mark
-    text: str
-    hint: str = ""
-    """What to look at, where something is amiss."""
-    learns: bool = False
-    """Whether it shows that something has been learnt, rather than that nothing is amiss."""
-
-
-class Figures:
-    """The metrics of a run, by name: the first value, the last, and the mean of late ones."""
-
-    def __init__(self, rows: Sequence[Row]):
-        self.rows = rows
-        self.names = {name: None for row in rows for name in row if name != "step"}
-
-    def all(self, name: str) -> list[float]:
-        return [row[name] for row in self.rows if name in row]
-
-    def first(self, name: str) -> float:
-        return next(iter(self.all(name)), math.nan)
-
-    def last(self, name: str) -> float:
-        return (self.all(name) or [math.nan])[-1]
-
-    def late(self, name: str) -> float:
-        """Mean of the last tenth of the values, as single batches are noisy."""
-        found = self.all(name)
-        tail = found[-max(1, len(found) // 10) :]
-        return sum(tail) / len(tail) if tail else math.nan
-
-    def usable(self, *names: str) -> bool:
-        """Whether all of these were measured and are numbers."""
-        return all(math.isfinite(self.last(name)) and math.isfinite(self.late(name)) for name in names)
+__all__ = ["Facts", "Finding", "findings", "healthy", "report"]
 
 
 def findings(rows: Sequence[Row], facts: Facts) -> list[Finding]:
@@ -68,7 +18,8 @@ def findings(rows: Sequence[Row], facts: Facts) -> list[Finding]:
     f = Figures(rows)
     checks = {
         _numbers: (),
-        _reward: ("reward",),
+        losses: (),
+        targets: (),
         _probes: (),
         _features: (),
         _value: ("value",),
@@ -114,6 +65,7 @@ def report(rows: Sequence[Row], facts: Facts) -> str:
 
 OFF = {
     "reward": "no loss for the reward, by choice: --method.reward-weight 0",
+    "ssl": "no self-supervised loss, by choice: --method.ssl-weight 0",
     "value": "no loss for the value head, by choice: --method.value-weight 0",
     "actions": "the value head is not told where it goes, by choice: --method.no-actions",
 }
@@ -145,20 +97,6 @@ def _numbers(f: Figures, facts: Facts) -> Iterator[Finding]:
         yield Finding("watch", f"not a finite number: {', '.join(others)}", "metrics.jsonl: since when?")
 
 
-def _reward(f: Figures, facts: Facts) -> Iterator[Finding]:
-    if not f.usable("reward/loss", "reward/chance"):
-        return
-    loss, chance = f.late("reward/loss"), f.late("reward/chance")
-    text = f"the reward loss is {loss:.2f}; guessing gives {chance:.2f} [reward/loss, reward/chance]"
-    if loss < 0.8 * chance:
-        yield Finding("good", text, learns=True)
-    elif loss < 0.97 * chance:
-        yield Finding("watch", text + ": it falls, but has not come far", "more --steps; --optim.lr")
-    else:
-        hint = "views.png: do two crops of a picture share anything? then --optim.lr, and the scale of the crops"
-        yield Finding("bad" if facts.step > EARLY else "watch", text + ": no better than guessing", hint)
-
-
 def _probes(f: Figures, facts: Facts) -> Iterator[Finding]:
     for name, words in {"eval/knn_top1": "k-NN", "eval/attentive_top1": "an attentive probe"}.items():
         if not f.usable(name, "eval/chance"):
@@ -188,7 +126,8 @@ def _features(f: Figures, facts: Facts) -> Iterator[Finding]:
         f"{std:.2f} (0 = all alike, 1 = in all directions) [eval/feature_rank, eval/feature_std]"
     )
     if rank < 2 or std < 0.05:
-        hint = "reward/loss; --method.value-weight, the temperature and --optim.lr may be too high or too low"
+        weight = facts.flag("value-weight", facts.flag("ssl-weight", ""))
+        hint = f"{weight + ', ' if weight else ''}the temperature and --optim.lr may be too high or too low"
         yield Finding("bad", text + ": they have collapsed", hint)
     elif rank < 4:
         yield Finding("watch", text + ": few", "eval/feature_rank in metrics.jsonl: does it rise?")

@@ -32,8 +32,9 @@ def value_metrics(
     entropy_floor, excess (value loss above it), marginal_excess (that of the best constant per annotation),
     explained (1 - excess / marginal_excess), over_copy (share of the best shrunk copy's excess that the head removes,
     i != j), rotated_rise (relative rise of the excess when actions are handed round among targets: 0 = boxes unused);
-    sum_q, sum_y; gradient_ratio and gradient_cosine of the two weighted losses on the backbone (first batch). Shares
-    are NaN where all targets are alike, those over i != j where n = 1.
+    sum_q, sum_y; target_entropy (of the rewards, where they are a distribution, which SigLIP's are not);
+    gradient_ratio and gradient_cosine of the two weighted losses on the backbone (first batch). Shares are NaN where
+    all targets are alike, those over i != j where n = 1.
     """
     rows = []
     for i, batch in enumerate(batches):

@@ -13,7 +13,10 @@ from abx.types import AnyArray
 
 
 def value_target(
-    reward: Float[AnyArray, "*b j l"], next_q: Float[AnyArray, "*b j k l"], gamma: float | int | Float[Array, ""]
+    reward: Float[AnyArray, "*b j l"],
+    next_q: Float[AnyArray, "*b j k l"],
+    gamma: float | int | Float[Array, ""],
+    pairs: Bool[AnyArray, "j k"] | None = None,
 ) -> Float[Array, "*b j l"]:
     """y_j(l) = (1 - gamma) p(l | x_j) + gamma max_k Q(x_j, a_jk, l), in [0, 1]; stops the gradient.
 
@@ -24,21 +27,27 @@ def value_target(
         reward: probabilities p(l | x_j).
         next_q: logits of Q for every action k that can leave view j; k = j is among them (A-2).
         gamma: discount in [0, 1].
+        pairs: from j, may the maximum be at k? At least one of every row; None = all.
     """
     # max before sigmoid: the same number, one sigmoid instead of k.
-    best = jax.nn.sigmoid(jnp.asarray(next_q).astype(jnp.float32).max(-2))
+    best = jax.nn.sigmoid(_best(jnp.asarray(next_q), pairs))
     return jax.lax.stop_gradient((1 - gamma) * jnp.asarray(reward).astype(jnp.float32) + gamma * best)
 
 
-def value_loss(q: Float[AnyArray, "*b i j l"], target: Float[AnyArray, "*b j l"]) -> Float[Array, ""]:
+def value_loss(
+    q: Float[AnyArray, "*b i j l"], target: Float[AnyArray, "*b j l"], pairs: Bool[AnyArray, "i j"] | None = None
+) -> Float[Array, ""]:
     """Binary cross-entropy of sigmoid(q) to the target: *sum* over annotations, mean over everything else.
 
     The paper prints "BinaryCE" without a reduction. Under a mean over l the gradient would be 1/l of the reward
     loss's and the value term would have no say in the backbone at "loss ratio 1" (A-1).
 
+    Args:
+        pairs: which pairs the mean is over; at least one. None = all.
+
     Returns: a scalar, at least the summed entropy of the target, which is where it would be for a perfect q.
     """
-    return _sum_bce(jnp.asarray(q), jnp.asarray(target)).mean()
+    return _sum_bce(jnp.asarray(q), jnp.asarray(target)).mean(where=pairs)
 
 
 def chunked_value_target(
@@ -48,6 +57,7 @@ def chunked_value_target(
     scale: Float[Array, ""],
     bias: Float[Array, ""],
     gamma: float | int | Float[Array, ""],
+    pairs: Bool[AnyArray, "j k"] | None = None,
     *,
     chunk: int = 512,
 ) -> Float[Array, "*b j l"]:
@@ -61,7 +71,7 @@ def chunked_value_target(
     psi, _ = _chunks(annotations, chunk)
 
     def best(psi: Array) -> Array:
-        return (scale * _similarity(actions, psi) + bias).max(-2)
+        return _best(scale * _similarity(actions, psi) + bias, pairs)
 
     parts = jax.lax.map(best, psi)  # c *b j m
     joined = jnp.moveaxis(parts, 0, -2).reshape(*reward.shape[:-1], -1)[..., : reward.shape[-1]]
@@ -74,10 +84,11 @@ def chunked_value_loss(
     scale: Float[Array, ""],
     bias: Float[Array, ""],
     target: Float[Array, "*b j l"],
+    pairs: Bool[AnyArray, "i j"] | None = None,
     *,
     chunk: int = 512,
 ) -> Float[Array, ""]:
-    """`value_loss(scale * actions . annotations + bias, target)`, `chunk` annotations at a time.
+    """`value_loss(scale * actions . annotations + bias, target, pairs)`, `chunk` annotations at a time.
 
     The same number and gradients (to float32 rounding) without an array "b i j l": each chunk's logits are made,
     summed and dropped, and made again in the backward pass.
@@ -100,7 +111,12 @@ def chunked_value_loss(
 
     # The running sum starts from the data, not from zeros: under shard_map it varies over devices like the rest.
     start = 0 * actions[..., 0].astype(jnp.float32)
-    return jax.lax.scan(body, start, (psi, y, real))[0].mean()
+    return jax.lax.scan(body, start, (psi, y, real))[0].mean(where=pairs)
+
+
+def _best(next_q: Float[Array, "*b j k l"], pairs: Bool[AnyArray, "j k"] | None) -> Float[Array, "*b j l"]:
+    next_q = next_q.astype(jnp.float32)
+    return next_q.max(-2) if pairs is None else next_q.max(-2, where=jnp.asarray(pairs)[..., None], initial=-jnp.inf)
 
 
 def _sum_bce(

@@ -7,7 +7,8 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from abx import boxes, losses
 from abx.augment import Photometric
@@ -89,6 +90,12 @@ class AB(Generic[R]):
     the ablation "no annotation loss"."""
     actions: bool = True
     """Tell the decoder which box it moves to. Off = the ablation "removing action tokens": all targets look alike."""
+    self_pairs: bool = True
+    """Count the pairs i = j in the value loss and k = j in the target's maximum, as algorithm 2 does. Off: only what
+    moves counts (A-2)."""
+    annotation_gradient: bool = True
+    """Let the value loss train what embeds the annotations (text tower, backbone), as algorithm 2 does. Off: of that
+    side only the value head's own psi learns (A-13)."""
     augment_value: bool = False
     """Photometric augmentation and flips on the value crops: the ablation "adding augmentations"."""
     photometric: Photometric = field(default_factory=Photometric)
@@ -164,6 +171,7 @@ class AB(Generic[R]):
         target_encoded = base.encode_target(target.base, annotated)
         reward_loss, aux = base.reward_loss(model.base, encoded, target_encoded, carry.base, axis=axis)
 
+        valued = encoded if self.annotation_gradient else jax.lax.stop_gradient(encoded)
         images, actions = self._views(batch.value, value_key, axis)
         tokens = jax.vmap(jax.vmap(model.backbone))(images)  # b n t d
         target_tokens = jax.vmap(jax.vmap(target.backbone))(images)  # b n t d
@@ -173,7 +181,7 @@ class AB(Generic[R]):
             tokens=tokens,
             actions=actions,
             phi=model.value.phi(tokens, actions),  # b i j e
-            psi=base.annotations(model.value.annotation_head, encoded, axis=axis),  # l e
+            psi=base.annotations(model.value.annotation_head, valued, axis=axis),  # l e
             target_phi=target.value.phi(target_tokens, actions),  # b j k e
             target_psi=base.annotations(target.value.annotation_head, target_encoded, axis=axis),  # l e
             reward=base.reward(target.base, carry.base, target_tokens, target_encoded, axis=axis),  # b j l
@@ -189,25 +197,35 @@ class AB(Generic[R]):
         *,
         axis: str | None = None,
     ) -> tuple[Float[Array, ""], Aux]:
-        """reward_weight * base loss + value_weight * value loss; self-pairs i = j and k = j are among the n² (A-2)."""
+        """reward_weight * base loss + value_weight * value loss."""
         p = self.predict(model, target, carry, batch, key, axis=axis)
-        gamma, chunk = self.discount(carry.step), self._chunk(p.phi, p.psi)
-        if chunk:
-            t, v = target.value, model.value
-            y = losses.chunked_value_target(p.reward, p.target_phi, p.target_psi, t.scale, t.bias, gamma, chunk=chunk)
-            value_loss = losses.chunked_value_loss(p.phi, p.psi, v.scale, v.bias, y, chunk=chunk)
-        else:
-            y = losses.value_target(p.reward, target.value.logits(p.target_phi, p.target_psi), gamma)  # b j l
-            value_loss = losses.value_loss(model.value.logits(p.phi, p.psi), y)
+        y = self.value_target(target, p, carry.step)
+        value_loss = self.value_loss(model, p, y)
         metrics = p.aux.metrics | {
             "value/loss": value_loss,
             "value/target_sum": y.sum(-1).mean(),
             "value/scale": model.value.scale,
             "value/bias": model.value.bias,
-            "value/gamma": gamma,
+            "value/gamma": self.discount(carry.step),
         }
         total = self.reward_weight * p.reward_loss + self.value_weight * value_loss
         return total, Aux(metrics, ABCarry(p.aux.carry, carry.step + 1))
+
+    def value_target(self, target: ABModel, p: Prediction, step: Int[Array, ""]) -> Float[Array, "b j l"]:
+        """What Q should say of each view, whichever view it is expected from: equation 5."""
+        v, gamma, pairs, chunk = target.value, self.discount(step), self._pairs(p), self._chunk(p)
+        if not chunk:
+            return losses.value_target(p.reward, v.logits(p.target_phi, p.target_psi), gamma, pairs)
+        return losses.chunked_value_target(
+            p.reward, p.target_phi, p.target_psi, v.scale, v.bias, gamma, pairs, chunk=chunk
+        )
+
+    def value_loss(self, model: ABModel, p: Prediction, y: Float[Array, "b j l"]) -> Float[Array, ""]:
+        """Cross-entropy of Q to what it should say, over all pairs of views."""
+        v, pairs, chunk = model.value, self._pairs(p), self._chunk(p)
+        if not chunk:
+            return losses.value_loss(v.logits(p.phi, p.psi), y, pairs)
+        return losses.chunked_value_loss(p.phi, p.psi, v.scale, v.bias, y, pairs, chunk=chunk)
 
     def discount(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """gamma at this step."""
@@ -227,11 +245,21 @@ class AB(Generic[R]):
             actions = 0 * actions + jnp.array([0.0, 0.0, 1.0, 1.0])
         return images, actions
 
-    def _chunk(self, phi: Float[Array, "b i j e"], psi: Float[Array, "l e"]) -> int:
+    def _pairs(self, p: Prediction) -> Bool[np.ndarray, "n n"] | None:
+        """Which of the n² pairs count; None = all."""
+        if self.self_pairs:
+            return None
+        n = p.phi.shape[1]
+        if n == 1:
+            raise ValueError("without self_pairs there must be two views or more of an image: from one, nothing moves")
+        return ~np.eye(n, dtype=bool)
+
+    def _chunk(self, p: Prediction) -> int:
+        """Annotations to be scored at a time; 0 = all."""
         if self.chunk:
             return self.chunk
-        row = 4 * phi.size // phi.shape[-1]
-        return 0 if row * len(psi) <= DENSE else max(DENSE // row, 128)
+        row = 4 * p.phi.size // p.phi.shape[-1]
+        return 0 if row * len(p.psi) <= DENSE else max(DENSE // row, 128)
 
 
 def _bias_for_unit_sum(logits: Float[Array, "b i j l"]) -> Float[Array, ""]:

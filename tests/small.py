@@ -15,6 +15,7 @@ from abx.methods import AB, CLIP, DINO, SLIP, CLIPAug, Method, SiLC, SimCLR
 from abx.methods.ijepa import IJEPA
 from abx.methods.mae import MAE
 from abx.methods.masks import MultiBlock
+from abx.methods.siglip import SigLIP
 from abx.nn import DecoderConfig, PixelDecoderConfig, PredictorConfig, TextConfig, ViTConfig
 from abx.optim import EMA, AdamW
 from abx.types import ABBatch, MultiCrop, Pairs, PairsAndImages, Views, WeakStrong
@@ -86,6 +87,7 @@ class Case(NamedTuple):
 SELF: dict[str, Any] = {"prototypes": 30, "hidden": 40, "bottleneck": 12, "center_momentum": 0.5}
 LIGHT: dict[str, Any] = {"global1": FLIPS, "global2": FLIPS, "local": FLIPS}
 CLIP_ = CLIP(BACKBONE, TEXT, embed=20)
+SIGLIP = SigLIP(BACKBONE, TEXT, embed=20, bias=-math.log(B))
 SIMCLR = SimCLR(BACKBONE, hidden=48, embed=24, photometric=FLIPS)
 DINO_ = DINO(BACKBONE, **SELF, **LIGHT)
 
@@ -100,6 +102,7 @@ def with_values(part: Callable[[np.random.Generator], Any]) -> Callable[[np.rand
 
 METHODS = {
     "clip": Case(CLIP_, pairs, {"reward/loss": 0.05}),
+    "siglip": Case(SIGLIP, pairs, {"reward/loss": 0.3}),
     "clip_aug": Case(
         CLIPAug(BACKBONE, TEXT, embed=20, photometric=FLIPS), weak_strong, {"reward/loss": 0.1, "loss": 0.4}
     ),
@@ -128,6 +131,7 @@ METHODS = {
         {"reward/loss": 0.05, "ssl/excess": 0.2},
     ),
     "ab_clip": Case(ab(CLIP_), with_values(pairs), {"reward/loss": 0.05, "value/loss": 0.75}),
+    "ab_siglip": Case(ab(SIGLIP), with_values(pairs), {"reward/loss": 0.3, "value/loss": 0.75}),
     "ab_simclr": Case(ab(SIMCLR), with_values(two), {"reward/loss": 0.05, "value/loss": 0.75}),
     "ab_dino": Case(ab(DINO_, reward_weight=1.0), with_values(multi), {"reward/excess": 0.2, "value/loss": 0.85}),
 }

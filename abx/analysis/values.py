@@ -68,7 +68,8 @@ def _metrics(
 ) -> dict[str, Array]:
     p = method.predict(model, target, carry, batch, key)
     gamma = method.discount(carry.step)
-    y = losses.value_target(p.reward, target.value.logits(p.target_phi, p.target_psi), gamma)  # b j l
+    pairs = method.pairs(p.actions.shape[1])
+    y = losses.value_target(p.reward, target.value.logits(p.target_phi, p.target_psi), gamma, pairs)  # b j l
     q = model.value.logits(p.phi, p.psi)  # b i j l
     # Each source is told the way to the next target over.
     rotated = model.value.logits(model.value.phi(p.tokens, jnp.roll(p.actions, 1, axis=2)), p.psi)
@@ -78,7 +79,8 @@ def _metrics(
     overlap = boxes.iou(*jnp.broadcast_arrays(batch.value.boxes[:, :, None], batch.value.boxes[:, None]))
     there = p.reward.argmax(-1)[:, None]  # b 1 j
     hit, copied = q.argmax(-1) == there, p.reward.argmax(-1)[:, :, None] == there
-    floor = losses.value_loss(_logit(y)[:, None], y)
+    loss = lambda logits: losses.value_loss(jnp.broadcast_to(logits, q.shape), y, pairs)
+    floor = loss(_logit(y)[:, None])
     mean = jnp.broadcast_to(y.mean((0, 1)), y.shape)
     row = {
         "chance": jnp.float32(1 / count),
@@ -86,9 +88,9 @@ def _metrics(
         "accuracy_self": _mean(hit, ~moved),
         "copy_accuracy": _mean(copied, moved),
         "entropy_floor": floor,
-        "excess": losses.value_loss(q, y) - floor,
-        "marginal_excess": losses.value_loss(_logit(mean)[:, None], y) - floor,
-        "rotated_excess": losses.value_loss(rotated, y) - floor,
+        "excess": loss(q) - floor,
+        "marginal_excess": loss(_logit(mean)[:, None]) - floor,
+        "rotated_excess": loss(rotated) - floor,
         "moved_excess": _mean(_pair_excess(q, y), moved),
         "copy_excess": _best_shrunk_copy(y, moved),
         "sum_q": jax.nn.sigmoid(q).sum(-1).mean(),
@@ -112,8 +114,7 @@ def _gradients(
     def both(backbone: Any) -> tuple[Array, Array]:
         whole = eqx.tree_at(lambda m: m.base.backbone, model, backbone)
         p = method.predict(whole, target, carry, batch, key)
-        y = losses.value_target(p.reward, target.value.logits(p.target_phi, p.target_psi), method.discount(carry.step))
-        value_loss = losses.value_loss(whole.value.logits(p.phi, p.psi), y)
+        value_loss = method.value_loss(whole, p, method.value_target(target, p, carry.step))
         return method.reward_weight * p.reward_loss, method.value_weight * value_loss
 
     _, pull = jax.vjp(both, model.backbone)

@@ -12,6 +12,7 @@ from abx import parallel, train
 from abx.analysis.report import Facts, report
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data.sources import SpecError
+from abx.experiment.cli import flags
 from abx.experiment.config import Recipe
 from abx.experiment.saved import from_json
 from abx.log import read_metrics
@@ -73,13 +74,13 @@ def facts(run: Path) -> Facts:
     recipe, rows = recipe_of(run), read_metrics(run / "metrics.jsonl")
     step = max((int(row["step"]) for row in rows), default=0)
     width = recipe.backbone.width if recipe.backbone else 0
-    return Facts(type(recipe.method).__name__, step, recipe.steps, width, _off(recipe.method))
+    return Facts(type(recipe.method).__name__, step, recipe.steps, width, _off(recipe.method), tuple(flags(recipe)))
 
 
 def _off(method: Method) -> tuple[str, ...]:
     """What an ablation does without."""
     if not isinstance(method, AB):
-        return ()
+        return () if getattr(method, "ssl_weight", 1) else ("ssl",)
     parts = {"reward": method.reward_weight, "value": method.value_weight, "actions": method.actions}
     return tuple(name for name, on in parts.items() if not on)
 

@@ -118,6 +118,8 @@ class AB(Generic[R]):
         for name in ("gamma_warmup", "value_weight", "reward_weight", "chunk"):
             if not getattr(self, name) >= 0:
                 found.append(f"{name} must be at least 0, not {getattr(self, name)}")
+        if not self.value_weight and not self.reward_weight:
+            found.append("value_weight must be above 0 where reward_weight is 0: there is nothing else to learn from")
         if self.value_embed < 1:
             found.append(f"value_embed must be at least 1, not {self.value_embed}")
         if not isinstance(self.value_bias, str) and not math.isfinite(self.value_bias):
@@ -213,7 +215,7 @@ class AB(Generic[R]):
 
     def value_target(self, target: ABModel, p: Prediction, step: Int[Array, ""]) -> Float[Array, "b j l"]:
         """What Q should say of each view, whichever view it is expected from: equation 5."""
-        v, gamma, pairs, chunk = target.value, self.discount(step), self._pairs(p), self._chunk(p)
+        v, gamma, pairs, chunk = target.value, self.discount(step), self.pairs(p.phi.shape[1]), self._chunk(p)
         if not chunk:
             return losses.value_target(p.reward, v.logits(p.target_phi, p.target_psi), gamma, pairs)
         return losses.chunked_value_target(
@@ -222,7 +224,7 @@ class AB(Generic[R]):
 
     def value_loss(self, model: ABModel, p: Prediction, y: Float[Array, "b j l"]) -> Float[Array, ""]:
         """Cross-entropy of Q to what it should say, over all pairs of views."""
-        v, pairs, chunk = model.value, self._pairs(p), self._chunk(p)
+        v, pairs, chunk = model.value, self.pairs(p.phi.shape[1]), self._chunk(p)
         if not chunk:
             return losses.value_loss(v.logits(p.phi, p.psi), y, pairs)
         return losses.chunked_value_loss(p.phi, p.psi, v.scale, v.bias, y, pairs, chunk=chunk)
@@ -245,11 +247,10 @@ class AB(Generic[R]):
             actions = 0 * actions + jnp.array([0.0, 0.0, 1.0, 1.0])
         return images, actions
 
-    def _pairs(self, p: Prediction) -> Bool[np.ndarray, "n n"] | None:
-        """Which of the n² pairs count; None = all."""
+    def pairs(self, n: int) -> Bool[np.ndarray, "n n"] | None:
+        """Which of the n² pairs of n views count; None = all."""
         if self.self_pairs:
             return None
-        n = p.phi.shape[1]
         if n == 1:
             raise ValueError("without self_pairs there must be two views or more of an image: from one, nothing moves")
         return ~np.eye(n, dtype=bool)

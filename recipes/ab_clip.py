@@ -52,14 +52,7 @@ Other runs of the paper, as flags:
                    --data.value-batch 2048
   Figure 5         --method.gamma 0, 0.25, 0.75, 0.9 (A-29)
   more views       --data.value-views.n 8 --data.value-batch 512
-  Figure 4 left    --method.base.backbone.width and so on from this table; the
-                   decoder stays as it is:
-                     size  width  depth  heads   mlp
-                     Ti      192     12      3   768
-                     S       384     12      6  1536   (the preset)
-                     B       768     12     12  3072
-                     L      1024     24     16  4096
-                     H      1280     32     16  5120
+  Figure 4 left    --size Ti, S, B, L or H; text tower and decoder stay S
 
 In the paper, decoder probe, pre-training on CC12M (Table 2):
   ImageNet 74.1, mean of four other sets 85.6, CLEVR depth 78.1, count 91.9;

@@ -21,7 +21,8 @@ Usage: python recipes/ab_dino.py [smoke|small|paper] [flags]
       decoupled: prototypes from one set, moves in another (Table 3 below the
       line, Figure 3)
   python recipes/ab_dino.py paper --data.reward folder:imagenet/train \
-      --data.value folder:imagenet/train --data.value-views.overlap 6
+      --data.value folder:imagenet/train --data.value-batch 2560 \
+      --data.value-views.n 2 --data.value-views.overlap 6
       value views that lie near each other, each alone as likely as ever;
       below 0, far from each other (Figure 4 middle)
 
@@ -65,14 +66,15 @@ Our inference, where the paper is silent or contradicts itself:
   - the value loss is summed over prototypes, averaged over images and pairs
     (A-1)
   - how the views are shared out: as in DINO, 10,240 a step, half to each side.
-    Table 7 says 8192, which --data.value-batch 768 --steps 97656 makes (A-20)
+    Table 7 says 8192, which --data.value-batch 768 --steps 97656
+    --method.base.temperature-warmup 9766 makes (A-20)
   - value views have 224 pixels, too (A-17)
   - 512 tokens for box coordinates from -4 to 5 (A-10); the mean of an action's
     four tokens is its feature (A-9)
   - the value head's scale begins at 10, its bias at -ln 65,536 (A-35)
   - DINO's loss has no two directions and so weighs 1, not 2 (A-12)
-  - prototypes, temperatures, warm-up, local views, no stochastic depth: as in
-    dino.py
+  - prototypes, temperatures, warm-up, local views, no stochastic depth, and
+    that the online network is looked at while training: as in dino.py
 """
 
 from dataclasses import dataclass, field

@@ -35,13 +35,7 @@ Presets:
   paper  ViT-S/16, 224-pixel views, 800 M views, 8192 images x 1 view a step.
          2.9e19 FLOPs: 20 hours on an H200 at 40 % of its peak (computed)
 
-Figure 4 left is paper with --method.backbone.width and so on from this table:
-  size  width  depth  heads   mlp
-  Ti      192     12      3   768
-  S       384     12      6  1536   (the preset)
-  B       768     12     12  3072
-  L      1024     24     16  4096
-  H      1280     32     16  5120
+Figure 4 left is paper with --size Ti, S, B, L or H; the text tower stays S.
 
 In the paper, decoder probe, pre-training on CC12M (Table 2):
   ImageNet 69.5, mean of four other sets 82.8, CLEVR depth 70.0, count 84.4;

@@ -50,7 +50,7 @@ Our inference, where the paper is silent or contradicts itself:
   - the images for DINO are drawn independently of the pairs (A-19)
   - 65,536 prototypes; the target's temperature goes from 0.04 to 0.07 over a
     tenth of the run; prototypes rest for 2502 steps, an ImageNet epoch of 512
-    images a step; no stochastic depth (A-34, A-49)
+    images a step, and have length 1; no stochastic depth (A-34, A-49)
   - local crops of 0.05 to 0.4 of the area; 0.05 to 0.04 is printed (A-32)
   - CLIP's loss on its own view of its own images alone, where SiLC has it on
     the global views

@@ -113,7 +113,7 @@ PRESETS = {
         ),
         data=ABCaptionData(
             reward_batch=64,
-            value_batch=32,
+            value_batch=24,
             reward_views=RandomCrops(n=1, size=32, scale=(0.5, 1.0)),
             value_views=RandomCrops(n=4, size=32, scale=(0.1, 0.5)),
             reward_text=Texts(length=24),

@@ -30,7 +30,8 @@ Words:
 
 Presets:
   smoke  drawn scenes, 32-pixel views of 8 x 8 patches, a backbone of 0.5 M
-         parameters: to see that it works
+         parameters: to see that it works. Its loss falls far below chance; for
+         better features than those of an untrained backbone it is too short
   small  your own pictures, 48-pixel views of 12 x 12 patches, a backbone of
          1.2 M parameters; one accelerator or a patient CPU
   paper  ViT-S/16, 224-pixel views, 800 M views, 4096 a step. 3.7e19
@@ -59,7 +60,7 @@ Our inference, where the paper is silent or contradicts itself:
   - looked at while training is the online network, not its copy (A-26)
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from abx.data.layouts import ImageData
 from abx.data.views import RandomCrops
@@ -80,24 +81,26 @@ class IJEPARecipe(Recipe):
 
 # On few patches a block is a few patches, and the last row and column are much of the view.
 BLOCKS = MultiBlock(min_keep=4, edges=True)
+# Learned positions, which begin small: beside a patch of 4 x 4 pixels sine and cosine are most of a token, so that the
+# place alone tells most of a target, and in a few hundred steps k-NN fell from 23 % to 19 %.
 PRESETS = {
     "smoke": IJEPARecipe(
         method=IJEPA(
-            ViTConfig(width=96, depth=4, heads=3, mlp=384, patch=4, size=32),
+            ViTConfig(width=96, depth=4, heads=3, mlp=384, patch=4, size=32, position="learned"),
             PredictorConfig(width=48, depth=2, heads=3, mlp=192),
-            BLOCKS,
+            replace(BLOCKS, context_tokens=24),
         ),
         data=ImageData(batch=64, views=RandomCrops(n=1, size=32, scale=(0.3, 1.0))),
         steps=300,
         optim=AdamW(lr=1e-3, warmup=0.1, weight_decay=0.05, weight_decay_end=0.05),
-        ema=EMA(tau=0.01, shape="linear"),
+        ema=EMA(tau=0.004, shape="linear"),
         eval=Evaluation(every=150, train_images=1500, test_images=1000),
         ckpt=Checkpointing(every=50),
         log=Logging(every=20),
     ),
     "small": IJEPARecipe(
         method=IJEPA(
-            ViTConfig(width=128, depth=6, heads=4, mlp=512, patch=4, size=48),
+            ViTConfig(width=128, depth=6, heads=4, mlp=512, patch=4, size=48, position="learned"),
             PredictorConfig(width=64, depth=4, heads=4, mlp=256),
             BLOCKS,
         ),

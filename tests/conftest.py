@@ -9,8 +9,11 @@ os.environ.setdefault("ABX_CACHE", tempfile.mkdtemp(prefix="abx-tests-"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("NPROC", "16")
 # Most of the time goes into compiling programs that run for milliseconds: half of it without the last optimisations,
-# and of the rest a third without the newer of two ways to write loops.
-QUICK = "--xla_backend_optimization_level=0 --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+# and of the rest a third without the newer of two ways to write loops and without cutting programs for many threads.
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 os.environ.setdefault("XLA_FLAGS", QUICK)
 
 import jax

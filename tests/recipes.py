@@ -34,6 +34,7 @@ SMALLEST = {
     "train_images": 48,
     "test_images": 24,
     "freeze_prototypes": 0,
+    "min_keep": 0,
 }
 """By the last word of a flag."""
 

@@ -174,9 +174,6 @@ def program(name: str, devices: int = 1) -> Program:
     tx = AdamW(lr=3e-3, warmup=0.0, eps=1e-3).build(STEPS)
     batch = case.batch(np.random.default_rng(0))
     step = train.make_step(case.method, tx, EMA().schedule(STEPS), 0, mesh if devices > 1 else None)
-    init = jax.jit(lambda batch: train.init(case.method, tx, 0, batch))
-    fresh = program(name).state if devices > 1 else lambda: init(batch)
-    everywhere = parallel.replicated(mesh)
-    return Program(
-        case, parallel.place(batch, parallel.batched(mesh)), step, lambda: parallel.place(fresh(), everywhere)
-    )
+    # Not jitted: what initialises one method's towers is then compiled for the next one's, too.
+    state = lambda: parallel.place(train.init(case.method, tx, 0, batch), parallel.replicated(mesh))
+    return Program(case, parallel.place(batch, parallel.batched(mesh)), step, state)

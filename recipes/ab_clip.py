@@ -56,8 +56,10 @@ Other runs of the paper, as flags:
 
 In the paper, decoder probe, pre-training on CC12M (Table 2):
   ImageNet 74.1, mean of four other sets 85.6, CLEVR depth 78.1, count 91.9;
+
 on COCO (Table 4), detection and object classes:
   from captions 27.8 and 74.7, from box descriptions 28.8 and 76.8.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:

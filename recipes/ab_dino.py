@@ -2,7 +2,7 @@
 r"""Annotation bootstrapping over DINO: value learning on unlabelled crops.
 
 Ghosh & Levine 2025 (arXiv 2506.11967), AB_DINO in Tables 1, 2, 3 and 6, and in
-Figures 3 and 4 (middle).
+  Figures 3 and 4 (middle).
 
 Usage: python recipes/ab_dino.py [smoke|small|paper] [flags]
   python recipes/ab_dino.py
@@ -52,11 +52,14 @@ Presets:
 
 ImageNet top-1 in the paper (Table 1):
   linear 67.2, attentive 73.1, decoder 74.8, fine-tuned 80.3;
+
 decoder probe, pre-training on CC12M (Table 2):
   ImageNet 70.6, mean of four other sets 82.2, CLEVR depth 80.4, count 89.9;
+
 on COCO (Table 3), and below the line with prototypes from ImageNet:
   ImageNet 58.6 and 65.2, COCO detection 26.1 and 31.0, object classes 72.8
   and 78.8.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:

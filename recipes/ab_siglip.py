@@ -2,7 +2,7 @@
 r"""Annotation bootstrapping over SigLIP: which captions are true elsewhere?
 
 Not in the paper (Ghosh & Levine 2025, arXiv 2506.11967): it shows that its
-claim, one value loss over any reward, needs one method file and a recipe.
+  claim, one value loss over any reward, needs one method file and a recipe.
 
 Usage: python recipes/ab_siglip.py [smoke|small|paper] [flags]
   python recipes/ab_siglip.py

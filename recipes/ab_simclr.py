@@ -41,13 +41,18 @@ Presets:
 
 ImageNet top-1 in the paper (Table 1):
   linear 64.5, attentive 70.7, decoder 72.2;
+
 decoder probe, pre-training on CC12M (Table 2):
   ImageNet 68.0, mean of four other sets 79.5, CLEVR depth 79.5, count 89.6;
+
 on COCO (Table 3), and below the line with rewards from ImageNet:
   ImageNet 60.7 (68.3), COCO detection 26.4 (31.0), object classes 74.0 (79.4);
+
 ablations on CC12M at 400 M views, --steps 48828 (Table 5), ImageNet:
   all of it 62.9, --method.augment-value 62.5, --method.no-actions 60.5,
-  --method.value-weight 0 59.4, --ema.tau 1 59.4, --method.reward-weight 0 39.0.
+  --method.value-weight 0 59.4, --ema.tau 1 59.4,
+  --method.reward-weight 0 39.0.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:

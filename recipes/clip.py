@@ -3,7 +3,7 @@ r"""CLIP: an image and its caption find each other in the batch.
 
 Radford et al. 2021. The baseline of AB over CLIP, at equal views.
 
-Ghosh & Levine 2025 (arXiv 2506.11967), CLIP in Tables 2 and 4, Figures 4 and 7.
+Ghosh & Levine 2025 (arXiv 2506.11967), CLIP in Tables 2, 4, Figures 4, 7.
 
 Usage: python recipes/clip.py [smoke|small|paper] [flags]
   python recipes/clip.py
@@ -39,8 +39,10 @@ Figure 4 left is paper with --size Ti, S, B, L or H; the text tower stays S.
 
 In the paper, decoder probe, pre-training on CC12M (Table 2):
   ImageNet 69.5, mean of four other sets 82.8, CLEVR depth 70.0, count 84.4;
+
 on COCO (Table 4), detection and object classes:
   from captions 26.1 and 71.2, from box descriptions 25.7 and 70.0.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:

@@ -35,6 +35,7 @@ Presets:
 
 In the paper, decoder probe, pre-training on CC12M (Table 2):
   ImageNet 72.6, mean of four other sets 85.0, CLEVR depth 72.7, count 87.0.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:

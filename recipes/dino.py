@@ -4,7 +4,7 @@ r"""DINO: from small views of an image, say what a lagging copy says of large.
 Caron et al. 2021. The baseline of AB over DINO, at equal views.
 
 Ghosh & Levine 2025 (arXiv 2506.11967), DINO in Tables 1, 2, 3 and 6, and in
-Figures 3 and 4 (middle).
+  Figures 3 and 4 (middle).
 
 Usage: python recipes/dino.py [smoke|small|paper] [flags]
   python recipes/dino.py
@@ -47,16 +47,19 @@ Presets:
 
 ImageNet top-1 in the paper (Table 1):
   linear 68.9, attentive 70.9, decoder 72.7, fine-tuned 79.7;
+
 decoder probe, pre-training on CC12M (Table 2):
   ImageNet 68.9, mean of four other sets 80.9, CLEVR depth 79.3, count 87.6;
+
 on COCO (Table 3):
   ImageNet 51.0, COCO detection 21.0, object classes 66.9.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:
   - 65,536 prototypes, not trained in the first epoch of ImageNet (1251 steps);
     a target temperature from 0.04 to 0.07 over a tenth of the run (A-34)
-  - prototypes of length 1, DINO's default; its advice for a ViT-S is to learn it
+  - prototypes of length 1, DINO's default; for a ViT-S it advises to learn it
   - warm-up of 12,511 steps: ten epochs, counted in images (A-21)
   - local views of 0.05 to 0.4 of the area, where Table 7 has 0.05 to 0.04
     (A-32)

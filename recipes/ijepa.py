@@ -39,10 +39,13 @@ Presets:
 
 ImageNet top-1 in the paper (Table 1):
   linear 58.5, attentive 61.5, decoder 64.5, fine-tuned 76.7;
+
 decoder probe, pre-training on CC12M (Table 2):
   ImageNet 60.0, mean of four other sets 76.0, CLEVR depth 80.1, count 90.0;
+
 on COCO (Table 3):
   ImageNet 43.0, COCO detection 21.0, object classes 62.5.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:

@@ -33,10 +33,13 @@ Presets:
 
 ImageNet top-1 in the paper (Table 1):
   linear 47.8, attentive 63.4, decoder 66.5, fine-tuned 79.0;
+
 decoder probe, pre-training on CC12M (Table 2):
   ImageNet 61.3, mean of four other sets 75.4, CLEVR depth 82.8, count 90.4;
+
 on COCO (Table 3):
   ImageNet 58.1, COCO detection 29.8, object classes 73.8.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:

@@ -2,7 +2,7 @@
 r"""SigLIP: each image and caption of the batch are judged as a pair, alone.
 
 Zhai et al. 2023. Not in the paper: it shows that a new reward is one method
-file and its recipes. The baseline of AB over SigLIP, at equal views.
+  file and its recipes. The baseline of AB over SigLIP, at equal views.
 
 Usage: python recipes/siglip.py [smoke|small|paper] [flags]
   python recipes/siglip.py

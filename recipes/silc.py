@@ -42,8 +42,10 @@ Presets:
 
 In the paper, decoder probe, pre-training on CC12M (Table 2):
   ImageNet 72.8, mean of four other sets 85.0, CLEVR depth 74.4, count 88.2;
+
 on COCO (Table 4), detection and object classes:
   from captions 25.6 and 73.2, from box descriptions 26.0 and 73.8.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:

@@ -33,10 +33,13 @@ Presets:
 
 ImageNet top-1 in the paper (Table 1):
   linear 66.2, attentive 69.7, decoder 71.4, fine-tuned 76.8;
+
 decoder probe, pre-training on CC12M (Table 2):
   ImageNet 67.3, mean of four other sets 79.0, CLEVR depth 76.5, count 89.4;
+
 on COCO (Table 3):
   ImageNet 55.0, COCO detection 20.5, object classes 69.7.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:

@@ -28,7 +28,7 @@ The same command again goes on where it stopped.
 What comes out, in runs/slip-PRESET or --out:
   report.txt      is it learning? in plain words
   views.png       the views of the first batch and where they were cut
-  metrics.jsonl   all figures (reward/ are CLIP's, ssl/ SimCLR's); checkpoints/,
+  metrics.jsonl   all figures (reward/: CLIP's, ssl/: SimCLR's); checkpoints/,
                   config.json, final.json beside it
 
 Presets:
@@ -42,8 +42,10 @@ Presets:
 
 In the paper, decoder probe, pre-training on CC12M (Table 2):
   ImageNet 72.0, mean of four other sets 84.3, CLEVR depth 72.4, count 87.2;
+
 on COCO (Table 4), detection and object classes:
   from captions 25.6 and 72.9, from box descriptions 25.2 and 72.3.
+
 Ours: not yet run.
 
 Our inference, where the paper is silent or contradicts itself:

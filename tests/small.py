@@ -145,9 +145,7 @@ VARIANTS = {
     "ab_simclr, in chunks, augmented": Case(
         ab(SIMCLR, chunk=3, augment_value=True, photometric=Photometric()), with_values(two)
     ),
-    "ab_dino, in chunks, moves only": Case(
-        ab(DINO_, reward_weight=1.0, chunk=7, self_pairs=False), with_values(multi)
-    ),
+    "ab_dino, in chunks, moves only": Case(ab(DINO_, reward_weight=1.0, chunk=7, self_pairs=False), with_values(multi)),
     "ab_clip, without actions nor its texts' gradient": Case(
         ab(CLIP_, actions=False, value_weight=3.0, annotation_gradient=False), with_values(pairs)
     ),

@@ -199,7 +199,8 @@ def test_silc_moves_its_center_and_counts_its_steps():
         return x.method.dino.encode_target(target.dino, prepared).outputs
 
     assert size(x.carry.center) == 0
-    np.testing.assert_allclose(moved.center, 0.1 * outputs(x.target).mean((0, 1)), atol=1e-6)
+    new = 1 - x.method.center_momentum
+    np.testing.assert_allclose(moved.center, new * outputs(x.target).mean((0, 1)), atol=1e-6)
     assert int(moved.step) == 1
 
 

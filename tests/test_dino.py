@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import BACKBONE, DECODER, DINO_, METHODS, PLAIN, multi
+from small import BACKBONE, DECODER, METHODS, PLAIN, multi
+from small import DINO_ as SMALL
 
 from abx import losses, train
 from abx.augment import Photometric
@@ -24,6 +25,7 @@ from abx.probes import online
 from abx.types import ABBatch, Views
 
 KEY = jax.random.key(0)
+DINO_ = replace(SMALL, center_momentum=0.9, teacher_temperature=0.07, teacher_temperature_start=0.04)
 TINY = replace(DINO_, backbone=replace(BACKBONE, depth=1), global1=PLAIN, global2=PLAIN, local=PLAIN)
 """Without augmentation, which takes long to compile."""
 

@@ -77,7 +77,7 @@ class Recipe:
     resume: bool = True
     """Go on from the newest checkpoint in --out, if any. --no-resume: the run in --out is DELETED and begun anew."""
     size: Literal["", "Ti", "S", "B", "L", "H"] = ""
-    """Backbone of one of these sizes, in place of --method's width, depth, heads and mlp (paper, Figure 4 left)."""
+    """Backbone of one of these sizes, in place of its own width, depth, heads and mlp (paper, Figure 4 left)."""
     plan: Planning = field(default_factory=Planning)
     dry_run: bool = False
     """Print the plan (sizes, FLOPs, epochs, hours, disk) and stop; nothing is written."""
@@ -143,7 +143,7 @@ class Recipe:
             if tower.vocab < size:
                 found.append(f"{flag}.vocab must be at least {size}, the tokens of the tokenizer, not {tower.vocab}")
             if tower.length < length:
-                whose = self.data.flag(name, "text")
+                whose = self.data.flag(name, "text") + ".length"
                 found.append(f"{flag}.length must be at least {length}, that of {whose}, not {tower.length}")
         return found
 

@@ -47,9 +47,11 @@ masked = jax.jit(random_mask, static_argnums=1)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(0, 1, width=32), min_size=16, max_size=16), st.sampled_from([1, 4, 15]))
+@given(
+    st.lists(st.floats(0, 1, width=32, allow_subnormal=False), min_size=16, max_size=16), st.sampled_from([1, 4, 15])
+)
 def test_every_patch_is_kept_or_removed(noise, kept):
-    """Also where two patches have the same noise; what is kept has the lowest."""
+    """Also where two have the same noise (XLA may round subnormal numbers to 0); what is kept has the lowest."""
     noise = np.array(noise, np.float32)
     places, mask = (np.asarray(x) for x in masked(noise, kept))
     assert len(set(places)) == kept
@@ -148,14 +150,12 @@ def test_eight_devices_equal_one(rng):
 
 
 def test_one_compile_and_it_learns_a_batch(rng):
-    """Stripes that run on beneath what is removed: better than any patch's mean."""
-    phase = rng.uniform(0, 6, (8, 1, 1, 1, 1)) + np.arange(16)[:, None, None] * 0.7
-    images = np.broadcast_to(127 + 100 * np.sin(phase), (8, 1, 16, 16, 3)).astype(np.uint8)
+    """Views of one patch over and over: the kept ones say what the others are, their means alone do not."""
+    images = np.tile(rng.integers(0, 256, (8, 1, 4, 4, 3), np.uint8), (1, 1, 4, 4, 1))
     tx = AdamW(lr=1e-2, warmup=0.1, weight_decay=0.0, weight_decay_end=0.0).build(150)
-    half = replace(TINY, mask_ratio=0.5)
-    _, rows, step = run(half, views(rng, 8, 1)._replace(images=images), 150, tx)
+    _, rows, step = run(TINY, views(rng, 8, 1)._replace(images=images), 150, tx)
     assert rows[0]["mae/loss"] > 0.9 * rows[0]["mae/chance"]
-    assert rows[-1]["mae/loss"] < 0.5 * rows[-1]["mae/chance"]
+    assert rows[-1]["mae/loss"] < 0.1 * rows[-1]["mae/chance"]
     assert step._cache_size() == 1
 
 

@@ -58,7 +58,7 @@ Our inference, where the paper is silent or contradicts itself:
     encodes all, up to 139, 82 on average
   - a predictor of 6 blocks, 384 wide (the code's default), with as many heads
     as the backbone
-  - warm-up of 12,512 steps: forty epochs of ImageNet, counted in images (A-21)
+  - warm-up of 12,511 steps: forty epochs of ImageNet, counted in images (A-21)
   - tau falls to 0 along a straight line, as in the published code (A-15)
   - looked at while training is the online network, not its copy (A-26)
 """
@@ -118,7 +118,7 @@ PRESETS = {
     "paper": IJEPARecipe(
         # Without recomputation the backward pass of the predictor, which runs four times, keeps hundreds of gigabytes.
         method=IJEPA(ViTConfig(remat="full"), PredictorConfig(remat="full"), MultiBlock(context_tokens=64)),
-        optim=AdamW(lr_start=2e-4, lr_end=1e-6, warmup=12_512 / 195_313),
+        optim=AdamW(lr_start=2e-4, lr_end=1e-6, warmup=12_511 / 195_313),
         ema=EMA(tau=0.004, shape="linear"),
         eval=Evaluation(every=5000, train_images=5_000, test_images=2_500),
         log=Logging(every=50),

@@ -64,7 +64,7 @@ Our inference, where the paper is silent or contradicts itself:
 
 from dataclasses import dataclass, field
 
-from abx.augment import Photometric
+from abx.augment import GENTLE
 from abx.data.layouts import SiLCData
 from abx.data.texts import Texts
 from abx.data.views import MultiCrops, RandomCrops
@@ -83,8 +83,6 @@ class SiLCRecipe(Recipe):
     ema: EMA = field(default_factory=lambda: EMA(shape="constant"))
 
 
-# At 32 pixels and over a few hundred steps the paper's strength leaves little to agree on.
-GENTLE = Photometric(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, grey=0.1, blur=0.0)
 # With CLIP's own scale of 14 and a short warm-up all embeddings run together in the first steps, and a batch this small
 # then stays at chance for hundreds more.
 SCALE, WARMUP = 5.0, 0.4

@@ -140,7 +140,10 @@ METHODS = {
 VARIANTS = {
     "simclr, augmented": Case(replace(SIMCLR, photometric=Photometric()), two),
     "dino, augmented, dropping paths, frozen": Case(
-        DINO(replace(BACKBONE, drop_path=0.3), **SELF, freeze_prototypes=2, temperature_warmup=3), multi
+        DINO(
+            replace(BACKBONE, drop_path=0.3), **SELF, norm_last_layer=False, freeze_prototypes=2, temperature_warmup=3
+        ),
+        multi,
     ),
     "ab_simclr, in chunks, augmented": Case(
         ab(SIMCLR, chunk=3, augment_value=True, photometric=Photometric()), with_values(two)

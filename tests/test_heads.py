@@ -1,5 +1,6 @@
 """DINO's head and prototypes, and the scale that the optimiser keeps in bounds."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,6 +66,18 @@ def test_a_prototypes_gradient_does_not_change_its_length(rng):
     assert jnp.abs(gradient).max() > 1
     along = (gradient * prototypes.linear.weight).sum(0) / jnp.linalg.norm(prototypes.linear.weight, axis=0)
     np.testing.assert_allclose(along, 0, atol=1e-3)
+
+
+def test_a_gain_is_the_prototypes_length(rng):
+    """Torch's weight_norm: g v / |v| with g learned, all at 1 to begin with."""
+    plain, free = Prototypes(8, 5, key=KEY), Prototypes(8, 5, gain=True, key=KEY)
+    x, g = jnp.asarray(rng.normal(size=(4, 8)), jnp.float32), jnp.asarray(rng.uniform(0.5, 2, 5), jnp.float32)
+    np.testing.assert_array_equal(free(x), plain(x))
+    longer = eqx.tree_at(lambda p: p.gain, free, g)
+    weight = g[:, None] * plain.linear.weight.T / jnp.linalg.norm(plain.linear.weight.T, axis=1, keepdims=True)
+    np.testing.assert_allclose(longer(x), x @ weight.T, atol=1e-5)
+    np.testing.assert_allclose(longer.vectors(), plain.vectors(), atol=1e-6)
+    assert jnp.abs(jax.grad(lambda p: jnp.square(p(x)).sum())(longer).gain).min() > 1e-3
 
 
 def test_a_scale_stays_in_bounds_and_comes_back():

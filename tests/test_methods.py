@@ -64,9 +64,7 @@ def test_what_is_differentiated(name):
 
 
 # A range is one sentence about its two ends, which begins with the first.
-ENDS = {"highest_scale": "scale", "high": "low"}
-# Of these any finite number will do; that it is one, `Recipe.problems` sees to.
-FREE = ("bias",)
+ENDS = {"high": "low"}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -75,9 +73,8 @@ def test_every_number_that_cannot_be_is_named(name):
     assert method.problems() == []
     for path, value in settings(method):
         *parts, last = path
-        if last not in FREE:
-            sentences = named(changed(method, path, nonsense(value)))
-            assert ".".join([*parts, ENDS.get(last, last)]) in sentences, path
+        sentences = named(changed(method, path, nonsense(value)))
+        assert ".".join([*parts, ENDS.get(last, last)]) in sentences, path
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -87,7 +84,7 @@ def test_problems_are_named_all_at_once(name):
     for path, value in settings(wrong):
         *parts, last = path
         part = ".".join(parts)
-        if last in (*FREE, *ENDS) or part == "masks" or (part and part in seen):
+        if last in ENDS or part == "masks" or (part and part in seen):
             continue
         seen.add(part)
         wrong = changed(wrong, path, nonsense(value))

@@ -129,7 +129,9 @@ def test_every_module_tells_its_layout_and_the_terms():
         assert max(map(len, module.ABOUT.splitlines())) <= 120
 
 
-@pytest.mark.parametrize("find", {find for find, _ in LAYOUTS.values()}, ids=lambda find: find.__module__[-9:])
+@pytest.mark.parametrize(
+    "find", list(dict.fromkeys(find for find, _ in LAYOUTS.values())), ids=lambda find: find.__module__[-9:]
+)
 def test_a_folder_with_something_else_is_one_sentence(find: Find, tmp_path: Path):
     write(tmp_path / "holiday.txt", "x")
     for src in (

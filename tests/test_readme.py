@@ -17,7 +17,7 @@ from abx.experiment.cli import flags
 from recipes import NAMES, load
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "data.md", ROOT / "docs" / "text.md"]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 VERBS = (Report, ValueMap, Inspect, Index, Digest, Prepare, Train, Show, RandomCrops)
 
 

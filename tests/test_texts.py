@@ -117,7 +117,7 @@ def test_sound_texts_have_no_problems_and_travel_to_workers():
 
 def test_every_problem_at_once_by_its_flag(tmp_path):
     missing, length = Texts(tokenizer=f"{tmp_path}/no.model", length=1).problems("--data.reward_text")
-    assert missing.startswith(f"--data.reward_text.tokenizer: {tmp_path}/no.model is not there; a tokenizer is ")
+    assert missing.startswith(f"--data.reward_text.tokenizer: {tmp_path}/no.model is not there; make one with: abx ")
     assert length == "--data.reward_text.length must be at least 2, a token and the end, not 1"
 
 

@@ -179,7 +179,7 @@ def test_clip_reads_what_open_clip_reads():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nowhere.model", "is not there; a tokenizer is scenes (built in), or the path of "),
+        ("nowhere.model", "is not there; make one with: abx tokenizer train DATA --out FILE, or take scenes (bui"),
         ("", "is no tokenizer: it is not a file of at most 64 MB"),
         ("pipe", "is no tokenizer: it is not a file of at most 64 MB"),
         ("empty", "is no tokenizer: SentencePiece cannot read it; one is scenes"),

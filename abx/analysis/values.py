@@ -130,7 +130,7 @@ def _gradients(
 
 def _logit(y: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """Logits whose sigmoid is y; clipped where float32 could not hold them."""
-    y = jnp.clip(y, 1e-7, 1 - 1e-6)
+    y = jnp.clip(y, 1e-12, 1 - 1e-6)
     return jnp.log(y) - jnp.log1p(-y)
 
 

@@ -95,7 +95,7 @@ class AB(Generic[R]):
     moves counts (A-2)."""
     annotation_gradient: bool = True
     """Let the value loss train what embeds the annotations (text tower, backbone), as algorithm 2 does. Off: of that
-    side only the value head's own psi learns (A-13)."""
+    side only the value head's own psi learns (A-13). Over DINO that psi is all there is anyway."""
     augment_value: bool = False
     """Photometric augmentation and flips on the value crops: the ablation "adding augmentations"."""
     photometric: Photometric = field(default_factory=Photometric)

@@ -43,6 +43,9 @@ class CLIP:
     """What cosine similarities are multiplied by before the softmax, at first; it is learned."""
     highest_scale: float = 100.0
     """Where the scale is held if it would grow beyond."""
+    reward_temperature: float = 1.0
+    """What the scaled similarities are divided by to be the reward of annotation bootstrapping, not in CLIP's own loss.
+    At a scale near 100 the reward names little but the best text; above 1 it is softer. The paper has none (A-53)."""
 
     @property
     def width(self) -> int:
@@ -52,8 +55,12 @@ class CLIP:
         found = self.backbone.problems() + self.text.problems()
         if self.embed < 1:
             found.append(f"embed must be at least 1, not {self.embed}")
-        if not 1 <= self.scale <= self.highest_scale:
+        if not self.highest_scale >= 1:
+            found.append(f"highest_scale must be at least 1, not {self.highest_scale}")
+        elif not 1 <= self.scale <= self.highest_scale:
             found.append(f"scale must be from 1 to the highest, {self.highest_scale}, not {self.scale}")
+        if not self.reward_temperature > 0:
+            found.append(f"reward_temperature must be above 0, not {self.reward_temperature}")
         return found
 
     def init(self, key: PRNGKeyArray, batch: Any = None) -> tuple[CLIPModel, Any]:
@@ -103,8 +110,8 @@ class CLIP:
         *,
         axis: str | None = None,
     ) -> Float[Array, "*b l"]:
-        """p(l | x) = softmax over everyone's texts of scale * cos(x, l) (METHODS §2.2)."""
-        return jax.nn.softmax(self.scores(target, tokens, target_encoded, axis))
+        """p(l | x) = softmax over everyone's texts of scale * cos(x, l) / reward_temperature (METHODS §2.2)."""
+        return jax.nn.softmax(self.scores(target, tokens, target_encoded, axis) / self.reward_temperature)
 
     def scores(
         self, model: CLIPModel, tokens: Float[Array, "*b t d"], encoded: CLIPEncoded, axis: str | None = None

@@ -22,7 +22,7 @@ class DINOModel(eqx.Module):
     prototypes: Prototypes
 
     def outputs(self, x: Float[Array, "*b d"]) -> Float[Array, "*b k"]:
-        """Cosines of features with all prototypes."""
+        """Products of features with all prototypes."""
         return self.prototypes(self.head(x))
 
 
@@ -61,12 +61,14 @@ class Distillation:
     """Hidden width of the projection head."""
     bottleneck: int = 256
     """Width of the embedding in which views and prototypes are compared."""
+    norm_last_layer: bool = True
+    """Prototypes are unit vectors (DINO's default). Off: each has a learned length too, its advice for a ViT-S."""
     student_temperature: float = 0.1
     """What the online network's outputs are divided by before the softmax."""
     teacher_temperature: float = 0.07
     """The same for the target network, after the warm-up. DINO's advice for long runs; 0.04 for short ones (A-34)."""
     teacher_temperature_start: float = 0.04
-    """And at the first step."""
+    """And at the first step; unused without a warm-up."""
     temperature_warmup: int = 0
     """Steps over which the one becomes the other, linearly; 0 = none. DINO: a tenth of the run."""
     center_momentum: float = 0.9
@@ -115,7 +117,7 @@ class DINO(Distillation):
         model = DINOModel(
             ViT(self.backbone, key=kb),
             DINOHead(self.width, self.hidden, self.bottleneck, key=kh),
-            Prototypes(self.bottleneck, self.prototypes, key=kp),
+            Prototypes(self.bottleneck, self.prototypes, gain=not self.norm_last_layer, key=kp),
         )
         return model, DINOCarry(jnp.zeros(self.prototypes), jnp.zeros((), jnp.int32))
 

@@ -13,6 +13,9 @@ from abx.methods.masks import Masks, MultiBlock, check_view
 from abx.nn import Predictor, PredictorConfig, ViT, ViTConfig
 from abx.types import Aux, Views
 
+MOST = 128
+"""Patches along a side; listing the sizes of blocks takes as long as their cube."""
+
 
 class IJEPAModel(eqx.Module):
     backbone: ViT
@@ -41,6 +44,8 @@ class IJEPA:
         if self.backbone.pool != "gap":
             found.append(f"backbone.pool must be gap, not {self.backbone.pool}: nothing here trains another")
         grid = self.backbone.size // max(self.backbone.patch, 1)
+        if grid > MOST:
+            found.append(f"backbone.size must be at most {MOST} patches, not {grid}: all sizes of a block are listed")
         return found + (self.masks.problems(grid) if not found else [])
 
     def init(self, key: PRNGKeyArray, batch: Any = None) -> tuple[IJEPAModel, Any]:

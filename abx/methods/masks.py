@@ -98,6 +98,10 @@ class MultiBlock:
         for name, least in (("targets", 1), ("min_keep", 0), ("context_tokens", 0)):
             if getattr(self, name) < least:
                 found.append(f"masks.{name} must be at least {least}, not {getattr(self, name)}")
+        if 0 < self.context_tokens <= self.min_keep:
+            found.append(
+                f"masks.context_tokens must be more than min_keep, {self.min_keep}, or 0, not {self.context_tokens}"
+            )
         if found:
             return found
         for name, sizes in (("target", self.target_sizes(grid)), ("context", self.context_sizes(grid))):

@@ -1,5 +1,6 @@
 """SigLIP (Zhai et al. 2023): each pair of image and text is judged alone. A Reward: texts are the annotations."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,10 @@ class SigLIP(CLIP):
     scale: float = 10.0
     bias: float = -10.0
     """Initial bias, SigLIP's for large batches. About minus the logarithm of the batch suits small ones."""
+
+    def problems(self) -> list[str]:
+        wrong = [] if math.isfinite(self.bias) else [f"bias must be a finite number, not {self.bias}"]
+        return super().problems() + wrong
 
     def init(self, key: PRNGKeyArray, batch: Any = None) -> tuple[SigLIPModel, Any]:
         m, carry = super().init(key, batch)
@@ -49,5 +54,6 @@ class SigLIP(CLIP):
         *,
         axis: str | None = None,
     ) -> Float[Array, "*b l"]:
-        """p(l | x) = sigmoid(scale * cos(x, l) + bias): each annotation by itself, so they do not sum to 1."""
-        return jax.nn.sigmoid(self.scores(target, tokens, target_encoded, axis) + target.bias)
+        """p(l | x) = sigmoid((scale * cos(x, l) + bias) / reward_temperature), each by itself: they do not sum to 1."""
+        logits = self.scores(target, tokens, target_encoded, axis) + target.bias
+        return jax.nn.sigmoid(logits / self.reward_temperature)

@@ -84,20 +84,25 @@ class DINOHead(eqx.Module):
 
 
 class Prototypes(eqx.Module):
-    """k unit vectors: DINO's last layer, a weight-normalised linear whose gain stays 1; alone, the annotation vectors
-    of annotation bootstrapping over DINO (METHODS §2.5).
+    """k unit vectors: DINO's last layer, a weight-normalised linear; alone, the annotation vectors of annotation
+    bootstrapping over DINO (METHODS §2.5).
 
-    Their length is free and without effect, except that shorter ones turn faster; it begins near 0.02 sqrt(e).
+    The length of the weights is free and without effect, except that shorter ones turn faster; it begins near
+    0.02 sqrt(e). What they are worth is the gain's business, if there is one.
     """
 
     linear: Linear
+    gain: Float[Array, " k"] | None
+    """Learned factor of each prototype's products, 1 at first. None = 1 for good, DINO's `norm_last_layer`."""
 
-    def __init__(self, e: int, k: int, *, key: PRNGKeyArray):
+    def __init__(self, e: int, k: int, *, gain: bool = False, key: PRNGKeyArray):
         self.linear = Linear(e, k, bias=False, init=normal02, key=key)
+        self.gain = jnp.ones(k) if gain else None
 
     def __call__(self, x: Float[Array, "*s e"]) -> Float[Array, "*s k"]:
-        """Products with every prototype, in float32: cosines, if x are unit vectors."""
-        return x.astype(jnp.float32) @ self.vectors().T
+        """Products with every prototype, in float32: cosines, if x are unit vectors and there is no gain."""
+        products = x.astype(jnp.float32) @ self.vectors().T
+        return products if self.gain is None else products * self.gain
 
     def vectors(self) -> Float[Array, "k e"]:
         """The prototypes as unit rows."""

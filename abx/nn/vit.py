@@ -65,7 +65,9 @@ class ViTConfig:
         for name in ("width", "depth", "heads", "mlp", "patch", "size"):
             if getattr(self, name) < 1:
                 found.append(f"backbone.{name} must be at least 1, not {getattr(self, name)}")
-        if found:
+        if not 0 <= self.drop_path < 1:
+            found.append(f"backbone.drop_path must be a probability below 1, not {self.drop_path}")
+        if min(self.width, self.heads, self.patch, self.size) < 1:
             return found
         if self.width % self.heads:
             found.append(f"backbone.heads must divide the width, {self.width}, which {self.heads} does not")
@@ -73,8 +75,6 @@ class ViTConfig:
             found.append(f"backbone.size must be a multiple of the patch, {self.patch}, not {self.size}")
         if self.position == "sincos" and self.width % 4:
             found.append(f"backbone.width must be a multiple of 4 for sine-cosine positions, not {self.width}")
-        if not 0 <= self.drop_path < 1:
-            found.append(f"backbone.drop_path must be a probability below 1, not {self.drop_path}")
         return found
 
 

@@ -54,7 +54,9 @@ def contents(name: str) -> bytes:
         if stat.S_ISREG(about.st_mode) and about.st_size <= MAX_BYTES:
             return path.read_bytes()
     except FileNotFoundError as wrong:
-        raise BadTokenizer(f"{said} is not there; a tokenizer is {KINDS}") from wrong
+        raise BadTokenizer(
+            f"{said} is not there; make one with: abx tokenizer train DATA --out FILE, or take {KINDS}"
+        ) from wrong
     except OSError as wrong:
         raise BadTokenizer(f"{said} cannot be read: {wrong.strerror}") from wrong
     except ValueError as wrong:  # a name with a zero in it

@@ -81,7 +81,7 @@ def start(name: str, *flags: object, cache: Path) -> subprocess.Popen[str]:
         "import runpy, sys; from jaxtyping import install_import_hook; sys.argv = sys.argv[1:]; "
         "install_import_hook('abx', 'beartype.beartype'); runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}  # and the XLA_FLAGS of the tests
     env |= {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     command = [sys.executable, "-c", code, str(ROOT / "recipes" / f"{name}.py"), *map(str, flags)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=ROOT)

@@ -168,12 +168,18 @@ def test_value_map_of_a_picture(runs, pictures, tmp_path, capsys, quick_compile)
     assert "--out" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Compiled code that one recipe leaves for the next: their probes and most of their towers are the same."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"ab_simclr", "simclr"}))
-def test_every_recipe_trains_looks_and_draws(name, tmp_path):
+def test_every_recipe_trains_looks_and_draws(name, tmp_path, compiled):
     """The two left out are `runs`."""
     out = tmp_path / "run"
     said = finish(
-        start(name, *tiny(name), "--steps", 2, "--eval.every", 2, "--log.every", 1, "--out", out, cache=tmp_path)
+        start(name, *tiny(name), "--steps", 2, "--eval.every", 2, "--log.every", 1, "--out", out, cache=compiled)
     )
     rows = read_metrics(out / "metrics.jsonl")
     names = {name for row in rows for name in row}

@@ -57,8 +57,8 @@ class CLIP:
             found.append(f"embed must be at least 1, not {self.embed}")
         if not self.highest_scale >= 1:
             found.append(f"highest_scale must be at least 1, not {self.highest_scale}")
-        elif not 1 <= self.scale <= self.highest_scale:
-            found.append(f"scale must be from 1 to the highest, {self.highest_scale}, not {self.scale}")
+        if not 1 <= self.scale <= max(self.highest_scale, 1):
+            found.append(f"scale must be from 1 to highest_scale, {self.highest_scale}, not {self.scale}")
         if not self.reward_temperature > 0:
             found.append(f"reward_temperature must be above 0, not {self.reward_temperature}")
         return found

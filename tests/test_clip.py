@@ -207,7 +207,7 @@ def test_silc_moves_its_center_and_counts_its_steps():
 def test_mistakes_are_named():
     assert replace(CLIP_, embed=0, scale=0.5).problems() == [
         "embed must be at least 1, not 0",
-        "scale must be from 1 to the highest, 100.0, not 0.5",
+        "scale must be from 1 to highest_scale, 100.0, not 0.5",
     ]
     assert CLIP(text=replace(TEXT, heads=5)).problems() == ["text.heads must divide the width, 24, which 5 does not"]
     assert replace(AUG, smoothing=1.0).problems() == ["smoothing must be in [0, 1), not 1.0"]

@@ -59,7 +59,7 @@ Ours: not yet run.
 Our inference, where the paper is silent or contradicts itself:
   - 65,536 prototypes, not trained in the first epoch of ImageNet (1251 steps);
     a target temperature from 0.04 to 0.07 over a tenth of the run (A-34)
-  - prototypes of a learned length, as DINO advises for a ViT-S; its default is 1
+  - prototypes of a learned length, as DINO advises for a ViT-S; by default 1
   - warm-up of 12,511 steps: ten epochs, counted in images (A-21)
   - local views of 0.05 to 0.4 of the area, where Table 7 has 0.05 to 0.04
     (A-32)

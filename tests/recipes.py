@@ -12,7 +12,8 @@ from abx.experiment.config import Recipe
 from abx.experiment.saved import flat, to_json
 
 ROOT = Path(__file__).parent.parent
-NAMES = tuple(sorted(path.stem for path in (ROOT / "recipes").glob("*.py")))
+NAMES = tuple(sorted(path.stem for path in (ROOT / "recipes").glob("*.py") if path.stem != "probe"))
+"""Of what trains a backbone; `probe.py` trains nothing but probes."""
 
 SMALLEST = {
     "width": 16,

@@ -10,7 +10,9 @@ from abx.cli.data.digest import Digest
 from abx.cli.data.index import Index
 from abx.cli.data.inspect import Inspect
 from abx.cli.data.prepare import Prepare
+from abx.cli.embed import Embed
 from abx.cli.runs import Report, ValueMap
+from abx.cli.table import Table
 from abx.cli.tokenizer import Show, Train
 from abx.data.views import RandomCrops
 from abx.experiment.cli import flags
@@ -18,7 +20,7 @@ from recipes import NAMES, load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = (Report, ValueMap, Inspect, Index, Digest, Prepare, Train, Show, RandomCrops)
+VERBS = (Report, ValueMap, Table, Embed, Inspect, Index, Digest, Prepare, Train, Show, RandomCrops)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -29,7 +31,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_flags_exist(page):
-    known = {flag for name in NAMES for flag in flags(load(name).PRESETS["smoke"])}
+    known = {flag for name in (*NAMES, "probe") for flag in flags(load(name).PRESETS["smoke"])}
     known |= {flag.replace(".no-", ".").replace("--no-", "--") for flag in known} | {"--help", "--json", "--no-resume"}
     known |= {f"--{f.name.replace('_', '-')}" for verb in VERBS for f in dataclasses.fields(verb)}
     text = re.sub(r"`(?:python )?benchmarks/[^`]*`|^\s*(?:python )?benchmarks/.*$", "", page.read_text(), flags=re.M)

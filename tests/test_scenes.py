@@ -198,3 +198,8 @@ def test_texture_tells_the_class_and_mean_colour_does_not(train: list[Sample]):
     assert nearest_centroid(train, lambda image: image.mean((0, 1))) < 2 * chance
     assert nearest_centroid(train, lambda image: image[32:64, 32:64].ravel().astype(np.float32)) < 2 * chance
     assert nearest_centroid(train, spectrum) > 3 * chance
+
+
+def test_verb_and_noun_are_of_the_nearest_object(train: list[Sample]):
+    assert all(sample.noun == sample.objects.labels[-1] for sample in train)
+    assert {sample.verb for sample in train} == set(range(len(Scenes.vocabulary.verbs)))

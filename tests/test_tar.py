@@ -391,6 +391,11 @@ def test_numbers_of_the_json(tmp_path: Path):
     got, problems = said(tmp_path, {"count": 3, "distance": 7, "verb": 12, "noun": 0})
     assert (got.count, got.distance, got.verb, got.noun, problems) == (3, 7.0, 12, 0, [])
     assert said(tmp_path, {"distance": 1.5})[0].distance == 1.5
+    clevr = [{"pixel_coords": [10, 20, 9.5]}, {"pixel_coords": [30, 40, 8.25]}]
+    assert said(tmp_path, {"objects": clevr, "count": 2})[0].distance == 8.25
+    assert said(tmp_path, {"objects": clevr, "distance": 7.0})[0].distance == 7.0
+    for other in ([], [{}], [{"pixel_coords": [1, 2]}], 3, [None], [{"pixel_coords": [1, 2, "near"]}]):
+        assert np.isnan(said(tmp_path, {"objects": other, "count": 2})[0].distance)
 
 
 @pytest.mark.parametrize("value", [None, True, [3], {}, -5, 2**31, 10**400, "", "x" * 101])

@@ -1,4 +1,4 @@
-"""The console script `abx`: verbs over runs, over data and over tokenizers."""
+"""The console script `abx`: verbs over runs and networks, over data and over tokenizers."""
 
 import os
 import sys
@@ -9,7 +9,9 @@ from typing import Annotated
 import tyro
 
 import abx
+from abx.cli.embed import Embed
 from abx.cli.runs import Report, ValueMap
+from abx.cli.table import Table
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,17 @@ class Tokenizer:
     """Make a vocabulary for texts, look at what a tokenizer does: abx tokenizer --help."""
 
 
+@dataclass(frozen=True)
+class Probe:
+    """Measure features of a network: k-NN, linear, attentive, decoder, fine-tuning, ...: abx probe --help."""
+
+
 Verb = (
     Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
+    | Annotated[Probe, tyro.conf.subcommand("probe")]
+    | Annotated[Table, tyro.conf.subcommand("table")]
+    | Annotated[Embed, tyro.conf.subcommand("embed")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Tokenizer, tyro.conf.subcommand("tokenizer")]
 )
@@ -36,6 +46,9 @@ Runs are made by recipes, e.g. python recipes/ab_simclr.py; see recipes/*.py.
 Examples:
   abx report runs/ab_simclr-smoke
   abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
+  abx probe --run runs/ab_simclr-smoke
+  abx table runs/simclr-small runs/ab_simclr-small
+  abx embed runs/ab_simclr-smoke --data folder:~/Pictures --out features.npz
   abx data inspect folder:~/Pictures
   abx data prepare --help
   abx tokenizer train 'tar:shards/*.tar' --out my.model
@@ -59,6 +72,11 @@ def _main(argv: Sequence[str] | None) -> None:
     if args == ["--version"]:
         print(f"abx {abx.__version__}")
         return
+    if args[:1] == ["probe"]:
+        from abx.cli import probe  # as data below
+
+        probe.run(args[1:])
+        return
     if args[:1] == ["data"]:
         from abx.cli import data  # it takes a second, which the other verbs need not wait for
 
@@ -77,6 +95,8 @@ def _main(argv: Sequence[str] | None) -> None:
         )
         of_tokenizer()
         return
-    verb: Report | ValueMap | Data | Tokenizer = tyro.cli(Verb, args=args or ["--help"], prog="abx", description=ABOUT)
-    assert not isinstance(verb, Data | Tokenizer)
+    verb: Report | ValueMap | Table | Embed | Probe | Data | Tokenizer = tyro.cli(
+        Verb, args=args or ["--help"], prog="abx", description=ABOUT
+    )
+    assert not isinstance(verb, Probe | Data | Tokenizer)
     verb()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
@@ -88,8 +88,8 @@ def _nobody_reads() -> NoReturn:
     raise SystemExit(0)
 
 
-def flags(recipe: Recipe) -> list[str]:
-    """Every flag of a recipe, as it is typed."""
+def flags(recipe: Any) -> list[str]:
+    """Every flag of a recipe, or of a probe, as it is typed."""
     found = []
     for path, value in flat(to_json(recipe)).items():
         if path.rpartition(".")[2] != "class":

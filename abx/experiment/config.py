@@ -122,7 +122,7 @@ class Recipe:
                     found.append(f"{flag}.size must be --method.backbone.size, {backbone.size}, not {crops.size}")
         if not found:
             found += self._apart()
-        if sentence := _unwritable(self.out):
+        if sentence := unwritable(self.out):
             found.append(f"--out {self.out}: {sentence}")
         return broken + [sentence for sentence in found if sentence.split()[0] not in named]
 
@@ -174,7 +174,7 @@ def _finite(value: float | list[Any]) -> bool:
     return all(math.isfinite(v) for v in values if isinstance(v, float))
 
 
-def _unwritable(folder: Path) -> str | None:
+def unwritable(folder: Path) -> str | None:
     """Why nothing can be written to a folder that may not exist yet, as far as can be told without trying."""
     there = folder.absolute()
     try:

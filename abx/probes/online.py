@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from abx.nn import AttentionPool, ViT, unit
 from abx.nn.layers import Linear
+from abx.probes.knn import knn
 from abx.types import AnyArray
 
 
@@ -44,23 +45,6 @@ def _encode(backbone: ViT, images: Array) -> tuple[Array, Array]:
     tokens = jax.vmap(backbone)(images)
     features = jax.vmap(backbone.pool)(tokens)
     return tokens.astype(jnp.float32), features.astype(jnp.float32)
-
-
-def knn(
-    train: Float[AnyArray, "m d"],
-    labels: Int[AnyArray, " m"],
-    test: Float[AnyArray, "q d"],
-    k: int = 20,
-    temperature: float = 0.07,
-) -> Int[Array, " q"]:
-    """Classes voted by the k nearest training features: cosine, weights exp(similarity / temperature) (DINO's).
-
-    k is cut to the number of training features.
-    """
-    similarity = unit(jnp.asarray(test)) @ unit(jnp.asarray(train)).T
-    nearest, index = jax.lax.top_k(similarity, min(k, len(train)))
-    votes = jax.nn.one_hot(jnp.asarray(labels)[index], int(np.max(labels)) + 1)
-    return jnp.einsum("qk,qkc->qc", jnp.exp(nearest / temperature), votes).argmax(1)
 
 
 def effective_rank(features: Float[AnyArray, "m d"]) -> float:
@@ -135,7 +119,7 @@ def probe(backbone: ViT, train: Labelled, test: Labelled) -> dict[str, float]:
     """The online figures: top-1 of k-NN and of the attentive probe, chance, rank and spread of the features."""
     train_tokens, train_features = tokens_of(backbone, train.images)
     test_tokens, test_features = tokens_of(backbone, test.images)
-    found_knn = np.asarray(knn(train_features, train.labels, test_features))
+    found_knn = knn(train_features, train.labels, test_features)
     found_attentive = attentive(train_tokens, train.labels, test_tokens)
     return {
         "eval/knn_top1": float((found_knn == test.labels).mean()),

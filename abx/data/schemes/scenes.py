@@ -13,13 +13,14 @@ import numpy as np
 
 from abx.data.scenery.captions import captions
 from abx.data.scenery.dice import LENGTH, Dice
-from abx.data.scenery.layout import PLACES, SHAPES, Ground, things
+from abx.data.scenery.layout import MATERIALS, PLACES, SHAPES, Ground, things
 from abx.data.scenery.painting import backdrop, lit, paint
 from abx.data.sources import SpecError, printable
 from abx.types import Objects, Record, Sample, Vocabulary
 
 USAGE = "scenes, scenes:test"
 SUFFIX = ""
+THINGS = tuple(singular for singular, *_ in SHAPES)
 
 
 def check(where: str) -> None:
@@ -40,11 +41,12 @@ class Scenes:
     An object is in the picture when its middle is, and none is hidden (`layout.COVERED`): all are listed and counted, 3
     to 10, from far to near. Its box is the extent, clipped to the picture, of the pixels it covers by half or more,
     as if nothing stood in front of it; its label is an index into `layout.SHAPES`. `distance` is that of the nearest
-    object from the camera, in units in which objects have a radius of 0.3 to 1: about 2 to 6.
+    object from the camera, in units in which objects have a radius of 0.3 to 1: about 2 to 6. Nothing is done in a
+    scene: for what asks of verb and noun, they are the nearest object's material and shape.
     """
 
     classes: tuple[str, ...] = tuple(place.name for place in PLACES)
-    vocabulary = Vocabulary(objects=tuple(singular for singular, *_ in SHAPES))
+    vocabulary = Vocabulary(objects=THINGS, verbs=MATERIALS, nouns=THINGS)
     problems: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -86,4 +88,6 @@ class Scenes:
             objects=Objects(boxes, np.array([thing.shape for thing in placed], np.int64)),
             count=len(placed),
             distance=placed[-1].distance,
+            verb=placed[-1].material,
+            noun=placed[-1].shape,
         )

@@ -37,6 +37,7 @@ class Annotations(NamedTuple):
     Without the key `labels` the boxes are of no class in particular, and all are labelled 0."""
     count: int = -1  # type: ignore[assignment]  # hides tuple.count
     distance: float = float("nan")
+    """`distance`; else the least third `pixel_coords` of the `objects`, as CLEVR's scenes have it."""
     verb: int | str = -1
     """A number or a word."""
     noun: int | str = -1
@@ -77,7 +78,7 @@ def parse(text: bytes) -> Annotations:
         _captions(said),
         _objects(said) if "boxes" in said else None,
         _number(said.get("count")),
-        _distance(said.get("distance")),
+        _distance(said["distance"]) if "distance" in said else _nearest(said.get("objects")),
         _word(said.get("verb")),
         _word(said.get("noun")),
     )
@@ -139,6 +140,14 @@ def _number(value: Any) -> int:
 
 def _distance(value: Any) -> float:
     return float(value) if type(value) in (int, float) and abs(value) < 1e30 else float("nan")
+
+
+def _nearest(objects: Any) -> float:
+    """Of the objects of one of CLEVR's scenes, whose third pixel coordinate is the distance."""
+    try:
+        return min((_distance(each["pixel_coords"][2]) for each in objects), default=float("nan"))
+    except (TypeError, KeyError, IndexError):
+        return float("nan")
 
 
 def _word(value: Any) -> int | str:

@@ -1,0 +1,161 @@
+"""A backbone to look at: that of a run's checkpoint, or an untrained one."""
+
+import re
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from abx import nn, parallel, train
+from abx.checkpoint import CheckpointError, Checkpoints
+from abx.data.sources import SpecError
+from abx.experiment.config import Recipe
+from abx.experiment.folder import recipe_of
+from abx.nn import ViT, ViTConfig
+from abx.train import TrainState
+
+Network = Literal["online", "target"]
+Pool = Literal["gap", "map", "token"]
+
+
+class Subject(NamedTuple):
+    """A backbone, and where it is from."""
+
+    backbone: ViT
+    run: str
+    """Folder of the run; "none" for one that was never trained."""
+    init: str
+    """What the untrained one is; "" for a run's."""
+    network: Network
+    step: int
+    recipe: Recipe | None = None
+    model: Any = None
+    """All of that network, with its heads and towers; None for an untrained one."""
+
+
+def load_subject(run: Path, network: Network = "online", step: str = "newest") -> Subject:
+    """The backbone of a run's checkpoint, on this machine's devices.
+
+    Args:
+        step: newest, best (by the k-NN accuracy that the run logged), or a number.
+
+    Raises: SpecError when there is no such checkpoint, or it is of another architecture than config.json says.
+    """
+    recipe = recipe_of(run)
+    if not steps_of(run):
+        raise SpecError(f"--run {run} holds no checkpoint yet")
+    tx = recipe.optim.build(recipe.steps)
+    like = jax.eval_shape(lambda: train.init(recipe.method, tx, recipe.seed, recipe.data.blank()))
+    sharding = parallel.replicated(parallel.mesh())
+    try:
+        with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+            if step == "newest":
+                found = checkpoints.restore_newest(like, sharding)
+            else:
+                wanted = checkpoints.best() if step == "best" else int(step)
+                if wanted is None:
+                    raise SpecError(f"--step best: no checkpoint of {run} has a k-NN accuracy; give a step, or newest")
+                found = checkpoints.restore(wanted, like, sharding)
+    except CheckpointError as wrong:
+        raise SpecError(f"--run: {wrong}") from wrong
+    if found is None:
+        raise SpecError(f"--run {run} holds no complete checkpoint yet")
+    state = TrainState(*found[0])
+    model = state.model if network == "online" else state.target
+    return Subject(model.backbone, str(run), "", network, int(state.step), recipe, model)
+
+
+def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap") -> Subject:
+    """A backbone with random parameters.
+
+    Args:
+        init: Ti, S, B, L or H, with or without a patch: S/16, ViT-S/16; or the folder of a run, whose backbone is then
+            as it was before the first step.
+        seed: of a named one. A run has its own.
+        size: side of the views it is made for; 0 = 224.
+
+    Raises: SpecError.
+    """
+    if (config := named(init, size, pool)) is not None:
+        backbone = jax.jit(lambda: ViT(config, key=jax.random.key(seed)))()
+        return Subject(backbone, "none", init, "online", 0)
+    recipe = recipe_of(Path(init))
+    tx = recipe.optim.build(recipe.steps)
+    blank = recipe.data.blank()
+    backbone = jax.jit(lambda: train.init(recipe.method, tx, recipe.seed, blank).model.backbone)()
+    return Subject(backbone, "none", init, "online", 0)
+
+
+def named(init: str, size: int = 0, pool: Pool = "gap") -> ViTConfig | None:
+    """The sizes that ViT-S/16 stands for; None for what is no such name."""
+    match = re.fullmatch(r"(?:ViT-)?(Ti|S|B|L|H)(?:/(\d{1,3}))?", init)
+    if match is None:
+        return None
+    sizes: ViTConfig = getattr(nn, match[1])
+    numbers = {name: getattr(sizes, name) for name in ("width", "depth", "heads", "mlp")}
+    return ViTConfig(**numbers, patch=int(match[2] or 16), size=size or 224, pool=pool)
+
+
+def config_of(run: str, init: str, size: int, pool: Pool) -> ViTConfig | None:
+    """Sizes of the backbone that would be loaded. Touches no device."""
+    if run == "none" and (config := named(init, size, pool)) is not None:
+        return config
+    return recipe_of(Path(init if run == "none" else run)).backbone
+
+
+def steps_of(run: Path) -> list[int]:
+    """Steps of a run's checkpoints, as their folders say. Touches no device."""
+    folder = run / "checkpoints"
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
+
+
+def problems_of_network(run: str, network: Network, step: str, init: str, size: int, pool: Pool) -> list[str]:
+    """What is wrong with the choice of a network, as far as can be told without a device: sentences, each beginning
+    with its flag."""
+    if size < 0:
+        return [f"--size must be at least 0, not {size}"]
+    found = _problems_of_init(init, size, pool) if run == "none" else _problems_of_run(run, step)
+    config = None if found else config_of(run, init, size, pool)
+    if config is not None and size % config.patch:
+        found.append(f"--size must be a multiple of the patch, {config.patch}, not {size}")
+    if run == "none" and network != "online":
+        found.append("--network must be online with --run none, which has no moving average")
+    return found
+
+
+def _problems_of_run(run: str, step: str) -> list[str]:
+    """What is wrong with --run and --step, as far as can be told without a device."""
+    folder = Path(run)
+    if sentence := _no_run(folder):
+        return [f"--run {sentence}"]
+    if not (steps := steps_of(folder)):
+        return [f"--run {run} holds no checkpoint yet"]
+    if step in ("newest", "best") or (step.isdecimal() and int(step) in steps):
+        return []
+    there = ", ".join(map(str, steps))
+    if step.isdecimal():
+        return [f"--step {step}: {run} has no such checkpoint; there are {there}"]
+    return [f"--step must be newest, best or one of {there}, not {step}"]
+
+
+def _problems_of_init(init: str, size: int, pool: Pool) -> list[str]:
+    """What is wrong with --init, where --run is none."""
+    config = named(init, size, pool)
+    if config is not None:
+        return [sentence.replace("backbone.", "--", 1) for sentence in config.problems()]
+    if sentence := _no_run(Path(init)):
+        return [f"--init must be Ti, S, B, L or H, as in ViT-S/16, or the folder of a run; {sentence}"]
+    return []
+
+
+def _no_run(folder: Path) -> str | None:
+    """Why a folder is not that of a run that can be read."""
+    if not folder.is_dir():
+        return f"{folder} is {'a file, not a folder' if folder.exists() else 'not there'}"
+    try:
+        recipe_of(folder)
+    except FileNotFoundError:
+        return f"{folder} is not the folder of a run: it has no config.json"
+    except (OSError, ValueError, KeyError, AssertionError) as wrong:
+        return f"{folder / 'config.json'} is not a configuration that this version of abx reads: {wrong}"
+    return None

@@ -1,0 +1,287 @@
+"""Probes of a network, from the command line to results.jsonl: several of them over one pass of features."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from abx.analysis.paper import figures
+from abx.checkpoint import CheckpointError
+from abx.data.sources import BadRecord, Source, SpecError, first_usable
+from abx.data.specs import open_source
+from abx.experiment.cli import fail
+from abx.experiment.given import about as about_given
+from abx.experiment.given import read_given
+from abx.experiment.loading import Subject, config_of, load_subject, untrained
+from abx.experiment.measuring import Material, Part, measure
+from abx.experiment.probing import DRAWN_TEST, DRAWN_TRAIN, NO_TRAINING, PRESETS, TOKENS, Probe
+from abx.experiment.results import FILE, described
+from abx.experiment.rows import SHOWN, Row, append, line, table
+from abx.experiment.run import environment
+from abx.experiment.saved import to_json
+from abx.probes.cache import cache_folder, digest, identity, kept
+from abx.probes.features import Look, some
+from abx.probes.questions import renumbered
+from abx.probes.tasks import Classification
+from abx.probes.towers import Towers, towers_of
+
+SAID_EVERY = 10.0
+"""Seconds between lines of progress."""
+
+
+def main(prog: str, doc: str, argv: Sequence[str] | None = None) -> None:
+    """`PROG [PRESET] [--flags]`: parse, check, run. Exits with 2 and one sentence per problem when something cannot be,
+    with 1 when a checkpoint cannot be written, with 128 + its number when a signal cut a training short."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    preset = args.pop(0) if args and not args[0].startswith("-") else next(iter(PRESETS))
+    if preset not in PRESETS:
+        near = get_close_matches(preset, PRESETS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PRESETS)}"
+        fail([f"there is no preset {preset!r}; {hint}"])
+    usage = f"{doc.strip()}\n\nThe defaults below are those of the preset {preset}."
+    recipe = tyro.cli(Probe, default=PRESETS[preset], args=args, prog=f"{prog} {preset}", description=usage)
+    if problems := recipe.problems():
+        fail(problems)
+    try:
+        rows = probe(recipe)
+    except SpecError as wrong:
+        fail([str(wrong)])
+    except (CheckpointError, BadRecord) as wrong:
+        print(f"error: {wrong}", file=sys.stderr)
+        raise SystemExit(1) from wrong
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the newest checkpoint, if there is one", file=sys.stderr)
+        raise SystemExit(130) from None
+    if recipe.json:
+        print(json.dumps({"results": rows}))
+
+
+def probe(recipe: Probe) -> list[Row]:
+    """The rows that it adds to results.jsonl; none for a dry run. `recipe` has no `problems`.
+
+    Raises: SpecError for data and checkpoints that cannot be used, CheckpointError for those of probes that cannot be
+    written. Exits with 2 when the task does not fit the data.
+    """
+    if recipe.features:
+        return _of_files(recipe)
+    named = recipe.named
+    test = _opened("--test", named.test)
+    train = _opened("--train", named.train) if recipe.trains else None
+    asks = set(recipe.probes) != {"retrieval"}
+    if asks and (found := named.task.check(test if train is None else train, test)):
+        fail([f"--task {recipe.task}: {sentence}" for sentence in found])
+    config = config_of(recipe.run, recipe.init, recipe.size, recipe.pool)
+    assert config is not None
+    look = Look(recipe.size or config.size, recipe.shows(named.task.name) if asks else "centre")
+    chosen = {"test": some(test, _limit(recipe.test_images, test, DRAWN_TEST))}
+    if train is not None:
+        chosen["train"] = some(train, _limit(recipe.train_images, train, DRAWN_TRAIN))
+    if recipe.dry_run:
+        _say_plan(recipe, look, chosen)
+        return []
+    subject = _subject(recipe)
+    towers = _towers(recipe, subject)
+    frozen = digest(subject.backbone)
+
+    def part(flag: str, source: Source, spec: str) -> Part:
+        began, tokens = time.monotonic(), not TOKENS.isdisjoint(recipe.probes) and asks
+        features, before = kept(
+            subject.backbone,
+            source,
+            look,
+            spec=spec,
+            records=chosen[flag],
+            tokens=tokens,
+            folder=cache_folder() if recipe.cache else None,
+            batch=recipe.batch,
+            threads=recipe.threads,
+            progress=_progress(flag),
+        )
+        left_out = f", {len(features.rejected):,} could not be read" if features.rejected else ""
+        how = "features kept from before" if before else f"features made in {time.monotonic() - began:.0f} s"
+        print(f"--{flag} {spec}: {len(features.names):,} pictures{left_out}; {how}", flush=True)
+        return Part(source, spec, chosen[flag], features, features.facts)
+
+    known = None if train is None else part("train", train, named.train)
+    about = {} if known is None else identity(subject.backbone, known.source, look, known.spec, known.records)
+    origin = {"network": subject.network, "step": subject.step, "run": subject.run}
+    origin |= {"init": subject.init} if subject.init else {}
+    asked = part("test", test, named.test)
+    material = Material(recipe, subject.backbone, origin, look, named.task, None, known, asked, towers, about, frozen)
+    rows = _measured(material)
+    if digest(subject.backbone) != frozen:
+        raise AssertionError("the backbone is not what it was before it was probed")
+    _say(recipe, rows, [beside_paper(row, subject) for row in rows])
+    return rows
+
+
+def _of_files(recipe: Probe) -> list[Row]:
+    """Of features from elsewhere."""
+    try:
+        train, test = map(read_given, recipe.features)
+    except SpecError as wrong:
+        raise SpecError(f"--features: {wrong}") from wrong
+    widths = [given.features.pooled.shape[1] for given in (train, test)]
+    if widths[0] != widths[1]:
+        raise SpecError(f"--features: those to train on have {widths[0]} numbers each and those to test on {widths[1]}")
+    wanted = [kind for kind in recipe.probes if kind in TOKENS]
+    if wanted and (train.features.tokens is None or test.features.tokens is None):
+        raise SpecError(f"--probes {' '.join(wanted)}: these read tokens, which the files do not have")
+    task = Classification()
+    if found := task.check(train.source, test.source):
+        fail([f"--features: {sentence}" for sentence in found])
+    if recipe.dry_run:
+        print(f"features: {len(train.source):,} to train on, {len(test.source):,} to test on, of {widths[0]} numbers")
+        return []
+    known, asked = (
+        Part(given.source, str(path), np.arange(len(given.source)), given.features, given.features.facts)
+        for given, path in zip((train, test), recipe.features, strict=True)
+    )
+    origin = {"network": "online", "step": 0, "run": str(recipe.features[0])}
+    rows = _measured(
+        Material(recipe, None, origin, Look(), task, None, known, asked, None, about_given(train), train.sha256)
+    )
+    _say(recipe, rows, [""] * len(rows))
+    return rows
+
+
+def _measured(m: Material) -> list[Row]:
+    """A row for each probe. The task of `m` need not know of its data yet.
+
+    Exits with 2 when it does not fit them.
+    """
+    if m.train is not None:
+        source, known = m.train.source, m.train.facts
+        asked = m.test._replace(facts=renumbered(m.test.facts, m.test.source, source))
+        task = m.task.over(source, known)
+        if found := task.lacking(known, asked.facts):
+            fail([f"--task {m.recipe.task}: {sentence}" for sentence in found])
+        m = m._replace(test=asked, task=task, language=task.language(source), about=m.about | {"task": to_json(task)})
+    rows = []
+    for kind in m.recipe.probes:
+        began = time.monotonic()
+        rows.append(_row(m, kind, measure(kind, m), time.monotonic() - began))
+        print(line(rows[-1]), flush=True)
+    return rows
+
+
+def _say(recipe: Probe, rows: list[Row], paper: list[str]) -> None:
+    """Keep the rows, and show them."""
+    append(recipe.folder / FILE, rows)
+    print(f"\n{table(rows, paper)}\nwritten: {recipe.folder / FILE}")
+
+
+def beside_paper(row: Row, subject: Subject) -> str:
+    """The paper's figures of the same method by the same probe, with their tables: "72.2 (1), 68.0 (2)". Those of
+    networks that were trained on the same data, where there are some, else the first."""
+    if subject.recipe is None:
+        return ""
+    task, probe = str(row["task"]).removeprefix("scenes-"), str(row["probe"])
+    ours = described(subject.run, subject.recipe)
+    said = []
+    for metric in SHOWN:
+        found = figures(ours.system, probe, task, metric) if metric in row else []
+        same = [each for each in found if (each.block.reward, each.block.value) == (ours.reward, ours.value)]
+        said += [f"{metric} {each.percent:.1f} ({each.block.table})" for each in same or found[:1]]
+    return ", ".join(said)
+
+
+def _opened(flag: str, spec: str) -> Source:
+    try:
+        source = open_source(spec)
+        first_usable(source)
+    except SpecError as wrong:
+        raise SpecError(f"{flag}: {wrong}") from wrong
+    return source
+
+
+def _limit(given: int | None, source: Source, drawn: int) -> int:
+    """How many pictures to use; 0 = all."""
+    if given is not None:
+        return given
+    try:
+        return 0 if isinstance(source.stored(0).image, bytes) else drawn
+    except BadRecord:
+        return 0
+
+
+def _subject(recipe: Probe) -> Subject:
+    if recipe.run == "none":
+        return untrained(recipe.init, recipe.seed, recipe.size, recipe.pool)
+    return load_subject(Path(recipe.run), recipe.network, recipe.step)
+
+
+def _towers(recipe: Probe, subject: Subject) -> Towers | None:
+    """The run's text tower and its tokens, if a probe asks for them."""
+    wanted = [kind for kind in recipe.probes if kind in NO_TRAINING]
+    if not wanted or subject.recipe is None:
+        return None
+    texts = [stream.texts for stream in subject.recipe.data.streams().values() if stream.texts is not None]
+    towers = towers_of(subject.model, texts[0] if texts else None)
+    if towers is None:
+        name = type(subject.recipe.method).__name__
+        fail([f"--probes {' '.join(wanted)}: {recipe.run} is a run of {name}, which has no text tower"])
+    return towers
+
+
+def _say_plan(recipe: Probe, look: Look, chosen: dict[str, Any]) -> None:
+    print(f"network: {recipe.run if recipe.run != 'none' else f'untrained {recipe.init}'}, {recipe.network}")
+    for flag, records in chosen.items():
+        print(f"--{flag}: {len(records):,} pictures, {look.size} pixels, {look.shows}")
+    print(f"probes: {' '.join(recipe.probes)} of {recipe.task}; results go to {recipe.folder / FILE}")
+
+
+def _progress(flag: str) -> Callable[[int, int], None]:
+    last = time.monotonic()
+
+    def say(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > SAID_EVERY:
+            last = time.monotonic()
+            print(f"--{flag}: {done:,} of {total:,} pictures", flush=True)
+
+    return say
+
+
+def _row(m: Material, kind: str, figures: dict[str, Any], seconds: float) -> Row:
+    """What was measured, on what, and with what."""
+    now, parts = environment(), {"test": m.test}
+    if figures["n_train"] and m.train is not None:
+        parts["train"] = m.train
+    finite = {k: (v if not isinstance(v, float) or np.isfinite(v) else None) for k, v in figures.items()}
+    counts = {k: int(figures[k]) for k in ("n_train", "n_test")}
+    rejected = {name: len(part.features.rejected) for name, part in parts.items() if part.features.rejected}
+    # A data set's name stands for its own pictures alone.
+    own = not (m.recipe.train or m.recipe.test or m.recipe.features)
+    named = m.recipe.task.partition(":")[0] if own else m.task.name
+    row: Row = {
+        "probe": kind,
+        "task": "retrieval" if kind == "retrieval" else named,
+        "kind": "retrieval" if kind == "retrieval" else m.task.name,
+        **m.origin,
+        "train": m.train.spec if "train" in parts and m.train is not None else "",
+        "test": m.test.spec,
+    }
+    row |= finite | counts
+    if rejected:
+        row["rejected"] = rejected
+    if m.backbone is None:
+        row["features_sha256"] = m.sha256
+    else:
+        row |= {"size": m.look.size, "view": m.look.shows, "backbone_sha256": m.sha256}
+    return row | {
+        "seed": m.recipe.seed,
+        "seconds": round(seconds, 2),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": ", ".join(sorted(set(now["devices"]))),
+        "devices": len(now["devices"]),
+        "command": now["command"],
+        "versions": {"abx": now["abx"], "python": now["python"], **now["packages"]},
+    }

@@ -1,0 +1,158 @@
+"""abx embed: features as files that others open."""
+
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+from conftest import TINY
+from PIL import Image
+
+from abx import cli
+from abx.data.schemes.folder import index
+from abx.experiment import embedding, loading
+from abx.experiment.loading import Subject
+from abx.nn import ViT
+from abx.probes.features import Look, extract
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return ViT(TINY, key=jax.random.key(0))
+
+
+@pytest.fixture
+def untrained(backbone, monkeypatch):
+    """What RUN none stands for: small."""
+    monkeypatch.setattr(loading, "untrained", lambda init, *a: Subject(backbone, "none", init, "online", 0))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of two classes, one file of which is none."""
+    rng = np.random.default_rng(0)
+    for i in range(11):
+        folder = tmp_path / "pictures" / ("cat" if i % 3 else "dög")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 18 + i, 3), np.uint8)).save(folder / f"{i}.png")
+    (tmp_path / "pictures" / "cat" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
+    return tmp_path / "pictures"
+
+
+def embed(*flags):
+    cli.main(["embed", "none", *map(str, flags)])
+
+
+def npz(path):
+    with np.load(path, allow_pickle=False) as file:
+        return file["features"], file["labels"], file["names"].tolist(), file["classes"].tolist(), file["about"].item()
+
+
+def parquet(path):
+    pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    table = pq.read_table(path)
+    about = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
+    features = np.array(table["features"].to_pylist(), np.float32)
+    classes = json.loads(about.pop("classes"))
+    said = table["class"].to_pylist()
+    assert said == [classes[i] for i in table["label"].to_pylist()]
+    return features, np.array(table["label"]), table["name"].to_pylist(), classes, json.dumps(about)
+
+
+def safetensors(path):
+    tensors = pytest.importorskip("safetensors", reason="safetensors is not installed")
+    with tensors.safe_open(path, "np") as file:
+        about = file.metadata()
+        names, classes = (json.loads(about.pop(k)) for k in ("names", "classes"))
+        return file.get_tensor("features"), file.get_tensor("labels"), names, classes, json.dumps(about)
+
+
+@pytest.mark.parametrize(("suffix", "read"), [(".npz", npz), (".parquet", parquet), (".safetensors", safetensors)])
+def test_what_others_open(backbone, untrained, pictures, tmp_path, capsys, suffix, read):
+    out = tmp_path / f"features{suffix}"
+    library = embedding.WRITERS[suffix][0]
+    if library:
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    embed("--data", f"folder:{pictures}", "--out", out, "--batch", 4, "--json")
+    features, labels, names, classes, about = read(out)
+    source = index(str(pictures))
+    found = extract(backbone, source, Look(16), tokens=False)
+    np.testing.assert_allclose(features, found.pooled, rtol=1e-5, atol=1e-6)
+    assert features.dtype == np.float32
+    assert names == found.names
+    assert labels.tolist() == [fact.label for fact in found.facts]
+    assert classes == ["cat", "dög"]
+    said = json.loads(about)
+    assert said["data"] == f"folder:{pictures}"
+    assert len(said["backbone_sha256"]) == 64
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["out"], last["images"], last["width"]) == (str(out), 11, 32)
+    assert list(last["rejected"]) == [found.rejected[0][0]]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["features" + suffix, "pictures"]
+
+
+def test_some_alone(untrained, tmp_path):
+    embed("--data", "scenes:test", "--out", tmp_path / "a.npz", "--limit", 5, "--batch", 2)
+    features, labels, names, classes, _ = npz(tmp_path / "a.npz")
+    assert features.shape == (5, 32)
+    assert len(set(names)) == 5
+    assert len(classes) == 12
+    assert all(0 <= label < 12 for label in labels)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--out", "x.csv"], "--out x.csv must end in .npz, .parquet, .safetensors"),
+        (["--out", "no/where.npz"], "--out no/where.npz lies in no, which does not exist"),
+        (["--data", "folder:nowhere"], "--data: "),
+        (["--init", "XS"], "--init must be Ti, S, B, L or H"),
+        (["--size", "20"], "--size must be a multiple of the patch, 16, not 20"),
+        (["--network", "target"], "--network must be online with RUN none"),
+        (["--limit", "-1", "--out", "x.npz"], "--limit must be at least 0, not -1"),
+    ],
+)
+def test_what_cannot_be(tmp_path, monkeypatch, capsys, flags, sentence):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        embed(*flags)
+    assert stopped.value.code == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"error: {sentence}")
+
+
+def test_no_run_there(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["embed", "nowhere"])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: nowhere is not there\n"
+
+
+def test_a_missing_library_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(embedding, "find_spec", lambda name: None)
+    (said,) = embedding.missing(tmp_path / "x.parquet")
+    assert said.endswith("needs pyarrow: pip install 'annotation-bootstrapping[parquet]', or write an .npz")
+    assert embedding.missing(tmp_path / "x.npz") == []
+
+
+def test_nothing_that_can_be_read(untrained, tmp_path, capsys):
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_bytes(b"no")
+    with pytest.raises(SystemExit):
+        embed("--data", f"folder:{tmp_path}", "--out", tmp_path / "x.npz")
+    assert capsys.readouterr().err.startswith("error: --data: ")
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_a_full_disk(backbone, tmp_path, monkeypatch):
+    found = extract(backbone, index_of(tmp_path), Look(16), tokens=False)
+    monkeypatch.setattr(np, "savez", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(embedding.Unwritable, match="No space left on device"):
+        embedding.write(tmp_path / "x.npz", found, (), {})
+    assert math.isnan(found.facts[0].distance)
+
+
+def index_of(folder):
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(folder / "0.png")
+    return index(str(folder))

@@ -12,7 +12,7 @@ from asked import CLASSES, Some, figures, one_device, pictures, recipe_on, two_s
 from abx import parallel
 from abx.data.loader import Loaded
 from abx.data.sources import BadRecord
-from abx.experiment import fitting, measuring, probe
+from abx.experiment import finetuning, fitting, measuring, portions, probe
 from abx.experiment.feeding import AskedBatches, LabelledBatches, Shuffled, ahead
 from abx.experiment.probing import Saving
 from abx.probes.tasks import Classification, Detection
@@ -41,7 +41,8 @@ def data(monkeypatch, tmp_path):
 )
 def test_cut_short_and_started_again_is_the_same_to_the_bit(run, data, tmp_path, monkeypatch, kind, how):
     states, original = [], fitting.fit
-    monkeypatch.setattr(measuring, "trained", lambda *a, **k: states.append(fitting.trained(*a, **k)) or states[-1])
+    for module in (measuring, finetuning):
+        monkeypatch.setattr(module, "trained", lambda *a, **k: states.append(fitting.trained(*a, **k)) or states[-1])
     straight = probe.probe(recipe_on(data, run[0], tmp_path / "straight", probes=(kind,), ckpt=Saving(2)))
     pieced = recipe_on(data, run[0], tmp_path / "pieced", probes=(kind,), ckpt=Saving(2))
 
@@ -106,10 +107,10 @@ def test_another_probe_is_another_folder_and_no_resume_begins_anew(run, data, tm
 
 def test_batches_do_not_depend_on_the_devices(monkeypatch, quick):
     sizes = [(1024, 300), (100, 300), (8, 300), (64, 5)]
-    one = [measuring._batch(*size) for size in sizes]
+    one = [portions.batch_size(*size) for size in sizes]
     monkeypatch.setattr(parallel, "mesh", quick)
-    assert [measuring._batch(*size) for size in sizes] == one == [288, 96, 16, 16]
-    assert measuring._steps(2, 300, 96) == 7
+    assert [portions.batch_size(*size) for size in sizes] == one == [288, 96, 16, 16]
+    assert portions.steps_for(2, 300, 96) == 7
 
 
 def test_every_epoch_has_each_number_once():

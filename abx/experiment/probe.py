@@ -20,7 +20,8 @@ from abx.experiment.cli import fail
 from abx.experiment.given import about as about_given
 from abx.experiment.given import read_given
 from abx.experiment.loading import Subject, config_of, load_subject, untrained
-from abx.experiment.measuring import Material, Part, measure
+from abx.experiment.material import Material, Part
+from abx.experiment.measuring import measure
 from abx.experiment.probing import DRAWN_TEST, DRAWN_TRAIN, NO_TRAINING, PRESETS, TOKENS, Probe
 from abx.experiment.results import FILE, described
 from abx.experiment.rows import SHOWN, Row, append, line, table

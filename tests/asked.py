@@ -1,14 +1,12 @@
 """Probes so small that they are over in seconds, of a run of two steps on pictures of three colours."""
 
-import jax
 import numpy as np
-import pytest
 from runs import tiny
 
-from abx import parallel
 from abx.boxes import random_box
+from abx.data import specs
 from abx.data.sources import BadRecord, Samples
-from abx.experiment import Evaluation, probe
+from abx.experiment import Evaluation
 from abx.experiment import run as running
 from abx.experiment.probe_settings import DecoderSettings, FineTuneSettings, LinearSettings, MapSettings
 from abx.experiment.probing import Probe, Saving, Saying
@@ -43,24 +41,6 @@ class Some(Samples):
         return super().__getitem__(i)
 
 
-def one_device(tmp_path_factory):
-    """One device, and compiled programs kept, as in test_run."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    with pytest.MonkeyPatch.context() as patch:
-        mesh = parallel.mesh
-        patch.setattr(parallel, "mesh", lambda devices=None: mesh(devices or jax.devices()[:1]))
-        yield mesh
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
 def two_steps(tmp_path_factory):
     """A run of two steps, and its last state."""
     recipe = tiny("simclr", tmp_path_factory.mktemp("run") / "simclr", steps=2, eval=Evaluation(every=0))
@@ -74,8 +54,8 @@ def pictures(monkeypatch, tmp_path):
     for i, name in enumerate(("train", "test")):
         (tmp_path / name).mkdir()
         found[f"folder:{tmp_path / name}"] = Some(37 - 12 * i, i, bad=(5,))
-    original = probe.open_source
-    monkeypatch.setattr(probe, "open_source", lambda spec: found[spec] if spec in found else original(spec))
+    original = specs.open_source
+    monkeypatch.setattr(specs, "open_source", lambda spec: found[spec] if spec in found else original(spec))
     return found
 
 

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
+import pytest
 from conftest import TINY_AB, TINY_SIMCLR
 
+from abx import parallel
 from abx.data.layouts import ABData, PairData
 from abx.data.views import RandomCrops
 from abx.experiment import Checkpointing, Evaluation, Logging, Recipe
@@ -87,3 +90,22 @@ def steps_of(folder):
 
 def saved(folder):
     return sorted(int(p.name) for p in (folder / "checkpoints").iterdir())
+
+
+def one_device(tmp_path_factory):
+    """For a fixture: each start of a run compiles its step anew, so keep the programs between them. One device, as that
+    is what costs; yields how a mesh of all is made."""
+    options = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    with pytest.MonkeyPatch.context() as patch:
+        mesh = parallel.mesh
+        patch.setattr(parallel, "mesh", lambda devices=None: mesh(devices or jax.devices()[:1]))
+        yield mesh
+    for name, value in before.items():
+        jax.config.update(name, value)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from asked import CLASSES, Some, figures, one_device, pictures, recipe_on, two_steps
+from asked import CLASSES, Some, figures, pictures, recipe_on, two_steps
+from runs import one_device
 
 from abx import parallel
 from abx.data.loader import Loaded

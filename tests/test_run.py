@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from runs import rows, saved, steps_of, tiny
+from runs import one_device, rows, saved, steps_of, tiny
 
-from abx import parallel, train
+from abx import train
 from abx.checkpoint import Checkpoints
 from abx.data.sources import SpecError
 from abx.experiment import Checkpointing, Evaluation, Logging, drawing
@@ -25,21 +25,7 @@ from abx.train import TrainState
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """Each start of a run compiles its step anew; keep the programs between them. One device, as that is what costs."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    with pytest.MonkeyPatch.context() as patch:
-        mesh = parallel.mesh
-        patch.setattr(parallel, "mesh", lambda devices=None: mesh(devices or jax.devices()[:1]))
-        yield
-    for name, value in before.items():
-        jax.config.update(name, value)
+    yield from one_device(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -53,8 +53,8 @@ class Embed:
     def __call__(self) -> None:
         """Exits with 2 and a sentence for each thing that cannot be."""
         # Not before: --help and a mistyped verb need none of it.
-        from abx.data.sources import SpecError, first_usable, printable
-        from abx.data.specs import open_source
+        from abx.data.sources import SpecError, printable
+        from abx.data.specs import open_for
         from abx.experiment.cli import fail as fail_each
         from abx.experiment.embedding import Unwritable, missing, write
         from abx.experiment.loading import load_subject, untrained
@@ -64,10 +64,9 @@ class Embed:
         if problems := self._problems() + [f"--out {sentence}" for sentence in missing(self.out)]:
             fail_each([_said(sentence) for sentence in problems])
         try:
-            source = open_source(self.data)
-            first_usable(source)
+            source = open_for("--data", self.data)
         except SpecError as wrong:
-            fail(f"--data: {wrong}")
+            fail(str(wrong))
         try:
             if self.run == "none":
                 subject = untrained(self.init, self.seed, self.size, self.pool)

@@ -114,6 +114,13 @@ def first_usable(source: Source, limit: int = 1000) -> Sample:
     raise SpecError(f"none of the first {count} images could be read; the first: {first}")
 
 
+def cache_home() -> str:
+    """Where what is made of data is kept if it cannot be kept beside them: $ABX_CACHE, else $XDG_CACHE_HOME/abx, else
+    ~/.cache/abx."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.environ.get("ABX_CACHE") or os.path.join(home, "abx")
+
+
 def fingerprint(source: Source) -> list[int | str]:
     """Number of records, and a digest of the names of up to a thousand of them: whether this is the data it was."""
     count = len(source)

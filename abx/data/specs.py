@@ -12,7 +12,7 @@ from typing import Protocol, cast, runtime_checkable
 from abx.data import schemes
 from abx.data.mixture import Mixture
 from abx.data.mixture import split as split_mixture
-from abx.data.sources import Source, SpecError, printable
+from abx.data.sources import Source, SpecError, first_usable, printable
 
 
 @runtime_checkable
@@ -61,6 +61,19 @@ def open_source(spec: str, empty_ok: bool = False) -> Source:
         if not len(source) and not (empty_ok and len(parts) == 1):
             raise SpecError(no_pictures(part, source))
     return sources[0] if len(parts) == 1 else Mixture(sources, [weight for weight, _ in parts])
+
+
+def open_for(flag: str, spec: str) -> Source:
+    """`open_source`, and something in it can be read.
+
+    Raises: SpecError, one sentence that begins with the flag.
+    """
+    try:
+        source = open_source(spec)
+        first_usable(source)
+    except SpecError as wrong:
+        raise SpecError(f"{flag}: {wrong}") from wrong
+    return source
 
 
 def no_pictures(spec: str, source: Source) -> str:

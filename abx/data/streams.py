@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from abx.data.sources import BadRecord, Source, SpecError, first_usable
-from abx.data.specs import check_spec, open_source
+from abx.data.sources import BadRecord, Source, SpecError
+from abx.data.specs import check_spec, open_for
 from abx.data.texts import Texts
 from abx.data.views import Crops, views_per_image
 from abx.types import Pairs, Views
@@ -128,11 +128,7 @@ def open_sources(data: Data) -> dict[str, Source]:
     specs = {name: stream.spec for name, stream in streams.items()}
     for name, spec in specs.items():
         if spec not in opened:
-            try:
-                opened[spec] = open_source(spec)
-                first_usable(opened[spec])
-            except SpecError as wrong:
-                raise SpecError(f"--data.{name}: {wrong}") from wrong
+            opened[spec] = open_for(f"--data.{name}", spec)
         if (texts := streams[name].texts) is not None and not _has_text(opened[spec], texts):
             kind = f"{data.flag(name, 'text')}.kind {texts.kind}"
             raise SpecError(

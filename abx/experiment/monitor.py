@@ -7,8 +7,8 @@ import numpy as np
 
 from abx.analysis.values import value_metrics
 from abx.data import loader
-from abx.data.sources import Source, SpecError, first_usable
-from abx.data.specs import open_source
+from abx.data.sources import Source, SpecError
+from abx.data.specs import open_for
 from abx.experiment.config import Recipe
 from abx.methods.ab import AB
 from abx.probes import online
@@ -41,8 +41,8 @@ class Monitor:
         """
         chosen, (first, *_) = recipe.eval, (s.spec for s in recipe.data.streams().values())  # it has labels if any has
         test_spec = chosen.test or ("scenes:test" if first == "scenes" else "")
-        train = _open("--eval.train", chosen.train) if chosen.train else next(iter(sources.values()))
-        test = _open("--eval.test", test_spec) if test_spec else None
+        train = open_for("--eval.train", chosen.train) if chosen.train else next(iter(sources.values()))
+        test = open_for("--eval.test", test_spec) if test_spec else None
         if chosen.train and not train.classes:
             raise SpecError(f"--eval.train: {chosen.train} has no labels, which is all that it is for")
         labelled = bool(train.classes) and (test is None or bool(test.classes))
@@ -92,15 +92,6 @@ def _cut(method: AB[Any], batch: ABBatch) -> ABBatch:
     n = batch.value.images.shape[1]
     count = min(IMAGES, max(1, HELD // (4 * n * n * method.base.annotation_count(batch.reward))))
     return batch._replace(value=Views(batch.value.images[:count], batch.value.boxes[:count]))
-
-
-def _open(flag: str, spec: str) -> Source:
-    try:
-        source = open_source(spec)
-        first_usable(source)
-    except SpecError as wrong:
-        raise SpecError(f"{flag}: {wrong}") from wrong
-    return source
 
 
 def _in_the_words_of(train: Source, test: Source, pictures: online.Labelled) -> online.Labelled:

@@ -14,8 +14,8 @@ import tyro
 
 from abx.analysis.paper import figures
 from abx.checkpoint import CheckpointError
-from abx.data.sources import BadRecord, Source, SpecError, first_usable
-from abx.data.specs import open_source
+from abx.data.sources import BadRecord, Source, SpecError
+from abx.data.specs import open_for
 from abx.experiment.cli import fail
 from abx.experiment.given import about as about_given
 from abx.experiment.given import read_given
@@ -73,8 +73,8 @@ def probe(recipe: Probe) -> list[Row]:
     if recipe.features:
         return _of_files(recipe)
     named = recipe.named
-    test = _opened("--test", named.test)
-    train = _opened("--train", named.train) if recipe.trains else None
+    test = open_for("--test", named.test)
+    train = open_for("--train", named.train) if recipe.trains else None
     asks = set(recipe.probes) != {"retrieval"}
     if asks and (found := named.task.check(test if train is None else train, test)):
         fail([f"--task {recipe.task}: {sentence}" for sentence in found])
@@ -192,15 +192,6 @@ def beside_paper(row: Row, subject: Subject) -> str:
         same = [each for each in found if (each.block.reward, each.block.value) == (ours.reward, ours.value)]
         said += [f"{metric} {each.percent:.1f} ({each.block.table})" for each in same or found[:1]]
     return ", ".join(said)
-
-
-def _opened(flag: str, spec: str) -> Source:
-    try:
-        source = open_source(spec)
-        first_usable(source)
-    except SpecError as wrong:
-        raise SpecError(f"{flag}: {wrong}") from wrong
-    return source
 
 
 def _limit(given: int | None, source: Source, drawn: int) -> int:

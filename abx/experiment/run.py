@@ -1,6 +1,5 @@
 """A recipe becomes a folder: configuration, metrics, checkpoints, pictures, report, final figures."""
 
-import hashlib
 import json
 import platform
 import shutil
@@ -31,6 +30,7 @@ from abx.experiment.saved import differences, to_json
 from abx.fit import Pace, fit
 from abx.log import MetricsLog, read_metrics
 from abx.methods.ab import AB
+from abx.probes.cache import digest
 from abx.train import TrainState
 
 
@@ -235,14 +235,7 @@ def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, ledger: Ledger,
 
 def digests(state: TrainState) -> dict[str, str]:
     """sha256 over the bytes of all parameters in path order, of the online and of the target network."""
-    found = {}
-    for name, model in {"online": state.model, "target": state.target}.items():
-        leaves = jax.tree_util.tree_leaves_with_path(model)
-        digest = hashlib.sha256()
-        for _, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
-            digest.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
-        found[name] = digest.hexdigest()
-    return found
+    return {"online": digest(state.model), "target": digest(state.target)}
 
 
 def _describe(recipe: Recipe, state: TrainState) -> str:

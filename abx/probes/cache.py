@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int
 
-from abx.data.sources import BadRecord, Source, SpecError, fingerprint
+from abx.data.sources import BadRecord, Source, SpecError, cache_home, fingerprint
 from abx.nn import ViT
 from abx.nn.layers import compute_dtype
 from abx.probes.features import Features, Look, extract, plain
@@ -40,9 +40,8 @@ BLOCK, BLOCKS = 1 << 16, 256
 
 
 def cache_folder() -> Path:
-    """$ABX_CACHE, else $XDG_CACHE_HOME/abx, else ~/.cache/abx; features are in a folder there."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("ABX_CACHE") or os.path.join(home, "abx")) / "features"
+    """Of features, in `cache_home`."""
+    return Path(cache_home()) / "features"
 
 
 def digest(model: Any) -> str:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from abx.data.sources import cache_home
 from abx.data.webdataset.annotations import MAX_CLASSES
 from abx.data.webdataset.files import File, Stamp
 from abx.data.webdataset.shard import ROW, Compressed, Said, Shard, read_shard, without_samples
@@ -76,10 +77,8 @@ def _places(path: str) -> Sequence[str]:
     """Where the index of a shard may be, the better place first."""
     path = os.path.abspath(path)
     folder, name = os.path.split(path)
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    cache = os.environ.get("ABX_CACHE") or os.path.join(home, "abx")
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
-    return os.path.join(folder, f".{name}.abx-index"), os.path.join(cache, f"{digest}.abx-index")
+    return os.path.join(folder, f".{name}.abx-index"), os.path.join(cache_home(), f"{digest}.abx-index")
 
 
 def _save(place: str, data: bytes) -> bool:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
 from abx import parallel
-from abx.types import AnyArray
+from abx.types import AnyArray, Axis
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Photometric:
         return 2 * jnp.where(flipped, x[:, ::-1], x) - 1, flipped
 
     def batch(
-        self, images: UInt8[AnyArray, "b n h w 3"], key: PRNGKeyArray, *, axis: str | None = None
+        self, images: UInt8[AnyArray, "b n h w 3"], key: PRNGKeyArray, *, axis: Axis = None
     ) -> tuple[Float[Array, "b n h w 3"], Bool[Array, "b n"]]:
         """Every view of a batch, each its own way, the same way however many devices share the batch."""
         b, n = images.shape[:2]

@@ -106,15 +106,20 @@ class Checkpoints:
         with self._writing():
             self.manager.save(step, args=args, force=True)
 
-    def restore(self, step: int, like: Any, sharding: NamedSharding) -> tuple[Any, dict[str, Any]]:
+    def restore(self, step: int, like: Any, shardings: Any) -> tuple[Any, dict[str, Any]]:
         """The state and meta of a step. `like`: any state of the right shapes, abstract ones included.
+
+        `shardings`: where each array goes, or one for all: any mesh, whatever it was saved from.
 
         Shardings are ours, never the saved ones: a template without them restores onto the old machine's devices.
         Raises: CheckpointError when it is not whole, or holds arrays of other names, shapes or types than `like`.
         """
         self.wait()
         where = self.folder / str(step)
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+        one = isinstance(shardings, NamedSharding)
+        where_to = jax.tree.map(lambda _: shardings, like) if one else shardings
+        place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+        abstract = jax.tree.map(place, like, where_to)
         try:
             saved = self.manager.item_metadata(step)["state"].tree
             found = _differences(_leaves(saved), _leaves(like))
@@ -128,7 +133,7 @@ class Checkpoints:
             raise CheckpointError(f"{where} is of another model: {found}")
         return state, meta
 
-    def restore_newest(self, like: Any, sharding: NamedSharding) -> tuple[Any, dict[str, Any]] | None:
+    def restore_newest(self, like: Any, shardings: Any) -> tuple[Any, dict[str, Any]] | None:
         """The state and meta of the newest checkpoint that can be read; None when there is no checkpoint at all.
 
         Newer ones that cannot be read are put aside as `broken-STEP`, with a sentence on stderr.
@@ -137,7 +142,7 @@ class Checkpoints:
         failed: dict[int, CheckpointError] = {}
         for step in reversed(self.steps()):
             try:
-                found = self.restore(step, like, sharding)
+                found = self.restore(step, like, shardings)
             except CheckpointError as wrong:
                 failed[step] = wrong
                 continue
@@ -187,6 +192,8 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Waits for the save under way, whatever happened. A failure of it does not hide the error that came first."""
+        if error is not None and jax.process_count() > 1:
+            return  # the others may be gone, and a save that all take part in will not end
         try:
             self.close()
         except CheckpointError as also:

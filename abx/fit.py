@@ -3,14 +3,14 @@
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jax.sharding import Mesh
 
-from abx import parallel
+from abx import hosts, parallel
 from abx.checkpoint import Checkpoints
 from abx.data.loader import Loaded
 from abx.log import MetricsLog, ProgressLine
@@ -73,19 +73,23 @@ def fit(
     (130, 143): to a shell and to a cluster that is "not complete, start it again", which 0 is not.
 
     What it started to save is on disk when it returns; after an error, that is the caller's to wait for.
+
+    Of several processes all do the same; a signal to one of them stops all after the same step.
     """
     start = int(state.step)
     line, clock = ProgressLine(pace.steps, start), Clock(pace.views_per_step)
     scores: dict[int, float] = {}
     unseen = False  # whether the last look at the state was broken off
+    agree = hosts.Agreement(mesh)
 
     def assess(state: TrainState, step: int) -> None:
         nonlocal unseen
         if evaluate is None or not pace.eval:
             return
         try:
-            with clock.stopped(), stop.at_once():
-                found = evaluate(state)
+            # Of several processes none breaks off: they would not agree on what was seen.
+            with clock.stopped(), nullcontext() if hosts.several() else stop.at_once():
+                found = evaluate(hosts.own(state, mesh))
         except Stopped:
             unseen = True
             return
@@ -108,13 +112,13 @@ def fit(
             if (pace.due(pace.eval, start) or start == pace.steps) and not seen:
                 assess(state, start)
             clock.restart()
-            step = start
-            while step < pace.steps and not stop.signal:
+            step, told = start, 0
+            while step < pace.steps and not (told := agree(stop.signal)):
                 with clock.waiting(state):
                     try:
                         loaded = next(batches)
                     except Exception:
-                        if not stop.signal:
+                        if not stop.signal or hosts.several():
                             raise
                         break  # shells and clusters signal the whole group, and the workers were the first to go
                 if watch is not None:
@@ -147,7 +151,7 @@ def fit(
             save(state, step)  # does nothing where the step is there
             if checkpoints is not None:
                 checkpoints.wait()
-            cut = stop.signal if step < pace.steps or unseen else 0
+            cut = (told or stop.signal) if step < pace.steps or unseen else 0
             if cut:
                 what = "saved; the same command goes on from here" if checkpoints else "not saved"
                 line.say(f"stopped at step {step} by {signal.Signals(cut).name}, {what}")

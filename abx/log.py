@@ -19,13 +19,17 @@ Row = dict[str, float | int]
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, always with `step`. What is not finite is written as null."""
 
-    def __init__(self, path: Path, step: int = 0):
-        """Opens for appending. Lines after `step`, and one that a kill cut off, are dropped: they will come again."""
+    def __init__(self, path: Path, step: int = 0, *, writes: bool = True):
+        """Opens for appending. Lines after `step`, and one that a kill cut off, are dropped: they will come again.
+
+        `writes`: of several processes only one does.
+        """
         kept = [row for row in read_lines(path) if row.get("step", math.inf) <= step] if step else []
-        write_lines(path, kept)
+        if writes:
+            write_lines(path, kept)
         self.last = {name for row in kept if row["step"] == step for name in row}
         """Names of the figures of `step` that were there."""
-        self.file = path.open("a")
+        self.file = (path if writes else Path(os.devnull)).open("a")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         self.file.write(json.dumps(_nulls({"step": step, **metrics})) + "\n")
@@ -33,7 +37,8 @@ class MetricsLog:
 
     def sync(self) -> None:
         """Until what was written is on disk: before a checkpoint, that would otherwise outlive its metrics."""
-        os.fsync(self.file.fileno())
+        if self.file.name != os.devnull:
+            os.fsync(self.file.fileno())
 
     def close(self) -> None:
         self.file.close()

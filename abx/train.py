@@ -38,6 +38,18 @@ def init(method: Method, tx: optax.GradientTransformation, seed: int, batch: Any
     return TrainState(jnp.zeros((), jnp.int32), model, jax.tree.map(jnp.copy, model), carry, tx.init(model))
 
 
+def shardings(state: TrainState, mesh: Mesh) -> TrainState:
+    """How a state lies on a mesh: networks and what the optimiser remembers of them shared out, the rest everywhere."""
+    whole, shared = parallel.replicated(mesh), lambda tree: parallel.shards(tree, mesh)
+    return TrainState(
+        step=whole,  # type: ignore[arg-type]  # a state of shardings
+        model=shared(state.model),
+        target=shared(state.target),
+        carry=jax.tree.map(lambda _: whole, state.carry),
+        opt=shared(state.opt),
+    )
+
+
 def step_key(seed: int, step: Int[Array, ""]) -> Array:
     """The randomness of a step. Made anew from the number, so that there is no key to save or to lose."""
     return jax.random.fold_in(jax.random.key(seed), step)
@@ -48,9 +60,10 @@ def make_step(
 ) -> Step:
     """A jitted (state, batch) -> (state, metrics); the state is donated.
 
-    With a mesh the batch is split over its data axis; the loss, metrics and gradient are those of the whole batch.
+    With a mesh the batch is split over it, and the state lies on it as `shardings` says; the loss, metrics and gradient
+    are those of the whole batch.
     """
-    axis = None if mesh is None else parallel.DATA
+    axis = None if mesh is None else parallel.axis(mesh)
 
     def local_loss(model: Any, target: Any, carry: Any, batch: Any, key: Array) -> Any:
         loss, aux = method.loss(model, target, carry, batch, key, axis=axis)
@@ -67,6 +80,8 @@ def make_step(
         model = optax.apply_updates(state.model, updates)
         target = ema.update(state.target, model, tau(state.step))
         metrics = aux.metrics | {"loss": loss, "grad_norm": optax.tree.norm(grads)}
-        return TrainState(state.step + 1, model, target, aux.carry, opt), metrics
+        new = TrainState(state.step + 1, model, target, aux.carry, opt)
+        # Said once more, or the compiler would be free to hold whole what only the optimiser touches.
+        return new if mesh is None else jax.lax.with_sharding_constraint(new, shardings(new, mesh)), metrics
 
     return jax.jit(step, donate_argnums=0)

@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 AnyArray = Array | np.ndarray
+Axis: TypeAlias = str | tuple[str, ...] | None
+"""The mesh axes over which a batch is split, as collectives take them; None = one device, no mesh."""
 
 CROWD, DIFFICULT, TRUNCATED = 1, 2, 4
 """Bits of `Objects.flags`: a group under one box (COCO's iscrowd); hard to make out; reaches out of the picture."""

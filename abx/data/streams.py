@@ -17,6 +17,8 @@ from abx.types import Pairs, Views
 if TYPE_CHECKING:
     import grain
 
+    from abx.data.loader import Host
+
 
 class Stream(NamedTuple):
     """One stream of a batch: where its images come from, how many a step takes, how each is cut."""
@@ -86,12 +88,15 @@ class Data:
             found.append(f"--data.max_rejected must be a share from 0 to 1, not {self.max_rejected}")
         return found
 
-    def batches(self, sources: dict[str, Source], seed: int) -> grain.MapDataset:
-        """`Loaded` batches by step, for a run of this seed."""
+    def batches(self, sources: dict[str, Source], seed: int, host: Host | None = None) -> grain.MapDataset:
+        """`Loaded` batches by step, for a run of this seed; of several machines the rows of `host`."""
         from abx.data import loader
 
+        host = host or loader.Host()
         opened = {
-            name: loader.batches(sources[name], s.crops, s.batch, stream_seed(seed, s.seed), name, texts=s.texts)
+            name: loader.batches(
+                sources[name], s.crops, s.batch, stream_seed(seed, s.seed), name, texts=s.texts, host=host
+            )
             for name, s in self.streams().items()
         }
         return loader.side_by_side(opened, self.join)

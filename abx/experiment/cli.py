@@ -24,7 +24,7 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
 
     Exits with 2 and one sentence per problem when something cannot be.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
+    args = [re.sub(r"^--mesh(?==|$)", "--mesh.kind", arg) for arg in (sys.argv[1:] if argv is None else argv)]
     first = next(iter(presets))
     preset = args.pop(0) if args and not args[0].startswith("-") else first
     if preset not in presets:
@@ -49,6 +49,8 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
     if recipe.dry_run:
         stand_in(recipe.plan.machine())
     try:
+        if not recipe.dry_run:
+            recipe.mesh.start()
         run(recipe)
     except SpecError as wrong:
         fail([str(wrong)])

@@ -12,6 +12,7 @@ from abx.data.layouts import ImageData
 from abx.data.specs import check_spec
 from abx.data.streams import Data
 from abx.data.views import views_per_image
+from abx.experiment.meshes import Meshes
 from abx.experiment.planning import Planning
 from abx.experiment.saved import flat, to_json, typed
 from abx.methods.ab import AB
@@ -78,6 +79,7 @@ class Recipe:
     """Go on from the newest checkpoint in --out, if any. --no-resume: the run in --out is DELETED and begun anew."""
     size: Literal["", "Ti", "S", "B", "L", "H"] = ""
     """Backbone of one of these sizes, in place of its own width, depth, heads and mlp (paper, Figure 4 left)."""
+    mesh: Meshes = field(default_factory=Meshes)
     plan: Planning = field(default_factory=Planning)
     dry_run: bool = False
     """Print the plan (sizes, FLOPs, epochs, hours, disk) and stop; nothing is written."""
@@ -90,7 +92,8 @@ class Recipe:
 
         found = self.data.problems()
         found += [f"--method.{p}" for p in self.method.problems()]
-        found += [f"--{p}" for p in self.optim.problems() + self.ema.problems() + self.plan.problems()]
+        found += [f"--{p}" for p in self.optim.problems() + self.ema.problems()]
+        found += [f"--{p}" for p in self.mesh.problems() + self.plan.problems()]
         if self.steps < 1:
             found.append(f"--steps must be at least 1, not {self.steps}")
         if not 0 <= self.seed < 2**31:

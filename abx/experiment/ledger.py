@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Ledger:
     data: Data
     sources: dict[str, Source]
     path: Path
+    writes: bool = True
+    """Of several processes only one does; each counts its own rows of the batches."""
     step: int = 0
     """Steps whose batches were seen, over all runs in the folder: all that a stream gave follows from it."""
     rejected: Counter[str] = field(default_factory=Counter)
@@ -48,7 +51,8 @@ class Ledger:
     def __post_init__(self) -> None:
         if self.path.exists():
             rows = [row for row in read_lines(self.path) if "name" in row]
-            write_lines(self.path, rows)  # without a line that a kill cut off
+            if self.writes:
+                write_lines(self.path, rows)  # without a line that a kill cut off
             self.named |= {row["name"] for row in rows}
         for note in dict.fromkeys(note for source in self._distinct() for note in source.notes):
             print(f"note: {note}", file=sys.stderr, flush=True)
@@ -124,5 +128,5 @@ class Ledger:
             print(f"what else is skipped is named in {self.path}", file=sys.stderr)
         sys.stderr.flush()
         self.named |= new.keys()
-        with self.path.open("a") as file:
+        with (self.path if self.writes else Path(os.devnull)).open("a") as file:
             file.writelines(json.dumps({"name": name, "reason": reason}) + "\n" for name, reason in new.items())

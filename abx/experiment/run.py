@@ -5,18 +5,20 @@ import platform
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 import abx
-from abx import parallel, train
+from abx import hosts, train
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data import workers
-from abx.data.loader import STREAM
+from abx.data.loader import STREAM, Host
 from abx.data.sources import BadRecord, Source, fingerprint
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment.cli import fail
@@ -49,10 +51,11 @@ def run(recipe: Recipe) -> TrainState | None:
             fail(planned.problems)
         return None
     sources = open_sources(recipe.data)
-    _check_devices(recipe)
+    mesh = _mesh(recipe)
     try:
-        with locked(recipe.out):
-            state, cut = _run(recipe, sources)
+        # Of several processes the first holds the folder for all.
+        with hosts.together(), locked(recipe.out) if hosts.first() else nullcontext():
+            state, cut = _run(recipe, sources, mesh)
     except CheckpointError as wrong:
         print(f"error: {wrong}", file=sys.stderr)
         raise SystemExit(1) from wrong
@@ -65,22 +68,27 @@ def run(recipe: Recipe) -> TrainState | None:
     return state
 
 
-def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
+def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainState, int]:
     """The last state, and the signal that cut the run short (0 = none)."""
     began, out = time.monotonic(), recipe.out
-    _prepare_folder(recipe)
+    if hosts.first():
+        _prepare_folder(recipe)
+    hosts.barrier("folder")
     monitor = Monitor.open(recipe, sources) if recipe.eval.every else None
-    mesh, tx = parallel.mesh(), recipe.optim.build(recipe.steps)
-    ds = recipe.data.batches(sources, recipe.seed)
-    first, fingerprints = ds[0], _fingerprints(recipe, sources)
-    ledger = Ledger(recipe.data, sources, out / "rejected.jsonl")
+    tx = recipe.optim.build(recipe.steps)
+    ds = recipe.data.batches(sources, recipe.seed, Host(jax.process_index(), jax.process_count()))
+    # What the state begins with depends on the whole batch, whoever has which rows.
+    first = recipe.data.batches(sources, recipe.seed)[0]
+    fingerprints = _fingerprints(recipe, sources)
+    ledger = Ledger(recipe.data, sources, out / "rejected.jsonl", writes=hosts.first())
     with Checkpoints(out / "checkpoints", recipe.ckpt.keep, recipe.ckpt.keep_best) as checkpoints:
         state = _state(recipe, tx, mesh, first.batch, checkpoints, ledger, fingerprints)
-        draw_first_views(out / "views.png", recipe.data, sources, first)
+        if hosts.first():
+            draw_first_views(out / "views.png", recipe.data, sources, first)
         start, took = int(state.step), time.monotonic() - began
         print(f"{out}: step {start} of {recipe.steps}, {_describe(recipe, state)}, ready in {took:.0f} s", flush=True)
         pace = Pace(recipe.steps, recipe.log.every, recipe.eval.every, recipe.ckpt.every, views_per_step(recipe.data))
-        with MetricsLog(out / "metrics.jsonl", start) as log:
+        with MetricsLog(out / "metrics.jsonl", start, writes=hosts.first()) as log:
             state, cut = fit(
                 train.make_step(recipe.method, tx, recipe.ema.schedule(recipe.steps), recipe.seed, mesh),
                 state,
@@ -98,7 +106,9 @@ def _run(recipe: Recipe, sources: dict[str, Source]) -> tuple[TrainState, int]:
                     "rejected": ledger.saved(),
                 },
             )
-    _finish(recipe, state, monitor or Monitor(recipe, sources), ledger, complete=not cut)
+    whole = hosts.own(state, mesh)
+    if hosts.first():
+        _finish(recipe, whole, monitor or Monitor(recipe, sources), ledger, complete=not cut)
     return state, cut
 
 
@@ -108,15 +118,21 @@ def _fingerprints(recipe: Recipe, sources: dict[str, Source]) -> dict[str, list[
     return {name: [*fingerprint(x), *([t.fingerprint] if (t := texts[name]) else [])] for name, x in sources.items()}
 
 
-def _check_devices(recipe: Recipe) -> None:
+def _mesh(recipe: Recipe) -> Mesh:
+    """Exits with 2 where the devices cannot share the work."""
     devices = jax.device_count()
     fail_on = [
         f"{recipe.data.flag(name, 'batch')} {stream.batch} must be a multiple of the {devices} devices"
         for name, stream in recipe.data.streams().items()
         if stream.batch % devices
     ]
+    try:
+        mesh = recipe.mesh.build()
+    except ValueError as wrong:
+        fail_on.append(f"--mesh.copies: {wrong}")
     if fail_on:
         fail(fail_on)
+    return mesh
 
 
 OURS = ("checkpoints", "metrics.jsonl", "rejected.jsonl", "final.json", "report.txt", "views.png", "value_map.png")
@@ -172,18 +188,19 @@ def environment() -> dict[str, Any]:
 def _state(
     recipe: Recipe,
     tx: Any,
-    mesh: jax.sharding.Mesh,
+    mesh: Mesh,
     batch: Any,
     checkpoints: Checkpoints,
     ledger: Ledger,
     data: dict[str, list[Any]],
 ) -> TrainState:
     """A fresh state, or that of the newest checkpoint."""
-    sharding = parallel.replicated(mesh)
     init = lambda batch: train.init(recipe.method, tx, recipe.seed, batch)
-    found = checkpoints.restore_newest(jax.eval_shape(init, batch), sharding)
+    like = jax.eval_shape(init, batch)
+    shardings = train.shardings(like, mesh)
+    found = checkpoints.restore_newest(like, shardings)
     if found is None:
-        fresh: TrainState = jax.jit(init, out_shardings=sharding)(batch)
+        fresh: TrainState = jax.jit(init, out_shardings=shardings)(batch)
         return fresh
     state, meta = found
     if meta.get("stream") != STREAM:

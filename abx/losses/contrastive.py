@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from abx import parallel
-from abx.types import AnyArray
+from abx.types import AnyArray, Axis
 
 
 def info_nce(
@@ -44,7 +44,7 @@ def clip_loss(
     scale: float | int | Float[Array, ""],
     *,
     smoothing: float | int = 0.0,
-    axis: str | None = None,
+    axis: Axis = None,
 ) -> Float[Array, ""]:
     """InfoNCE of Radford et al. 2021: images pick their texts, texts their images; mean of both directions.
 
@@ -72,7 +72,7 @@ def siglip_loss(
     scale: float | int | Float[Array, ""],
     bias: float | int | Float[Array, ""],
     *,
-    axis: str | None = None,
+    axis: Axis = None,
 ) -> Float[Array, ""]:
     """Sigmoid loss (Zhai et al. 2023): of each image and each text, are they a pair? Sum over texts, mean over images.
 
@@ -93,7 +93,7 @@ def simclr_loss(
     view2: Float[AnyArray, "b e"],
     temperature: float | int | Float[Array, ""] = 0.1,
     *,
-    axis: str | None = None,
+    axis: Axis = None,
 ) -> Float[Array, ""]:
     """NT-Xent (Chen et al. 2020): each view picks its partner among the 2b - 1 other views; mean over the 2b rows.
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from abx import parallel
-from abx.types import AnyArray
+from abx.types import AnyArray, Axis
 
 
 def dino_loss(
@@ -47,7 +47,7 @@ def update_center(
     teacher: Float[AnyArray, "g b k"],
     momentum: float | int | Float[Array, ""] = 0.9,
     *,
-    axis: str | None = None,
+    axis: Axis = None,
 ) -> Float[Array, " k"]:
     """The center after this batch: momentum center + (1 - momentum) mean of the teacher's logits; stops the gradient.
 

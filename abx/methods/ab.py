@@ -15,7 +15,7 @@ from abx.augment import Photometric
 from abx.methods.base import Reward
 from abx.nn import ActionDecoder, DecoderConfig, unit
 from abx.nn.layers import Linear
-from abx.types import ABBatch, Aux, Views
+from abx.types import ABBatch, Aux, Axis, Views
 
 R = TypeVar("R", bound=Reward)
 
@@ -164,7 +164,7 @@ class AB(Generic[R]):
         batch: ABBatch,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> Prediction:
         """Algorithm 2 up to the embeddings of the value head: each network runs once over each part of the batch."""
         base, (reward_key, value_key) = self.base, jax.random.split(key)
@@ -197,7 +197,7 @@ class AB(Generic[R]):
         batch: ABBatch,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """reward_weight * base loss + value_weight * value loss."""
         p = self.predict(model, target, carry, batch, key, axis=axis)
@@ -234,7 +234,7 @@ class AB(Generic[R]):
         share = jnp.minimum(1.0, step.astype(jnp.float32) / self.gamma_warmup) if self.gamma_warmup else jnp.float32(1)
         return self.gamma * share
 
-    def _views(self, views: Views, key: PRNGKeyArray, axis: str | None) -> tuple[Array, Float[Array, "b n n 4"]]:
+    def _views(self, views: Views, key: PRNGKeyArray, axis: Axis) -> tuple[Array, Float[Array, "b n n 4"]]:
         """The value crops as the towers take them, and the action from each to each."""
         images, actions = jnp.asarray(views.images), jnp.asarray(boxes.relative_boxes(views.boxes))
         if self.augment_value:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from abx.types import Aux
+from abx.types import Aux, Axis
 
 
 @runtime_checkable
@@ -17,7 +17,7 @@ class Method(Protocol):
         """A fresh (model, carry). `batch` is the first one, for what depends on the data's sizes; optional."""
 
     def loss(
-        self, model: Any, target: Any, carry: Any, batch: Any, key: PRNGKeyArray, *, axis: str | None = None
+        self, model: Any, target: Any, carry: Any, batch: Any, key: PRNGKeyArray, *, axis: Axis = None
     ) -> tuple[Float[Array, ""], Aux]:
         """The scalar to minimise over `model`; `target` is its EMA, `axis` the mesh axis when under `shard_map`.
 
@@ -48,7 +48,7 @@ class Reward(Method, Protocol):
     def annotation_head(self, e: int, key: PRNGKeyArray) -> eqx.Module:
         """A fresh psi, from what `encode` returns as annotations to e numbers: a second score over the same ones."""
 
-    def prepare(self, batch: Any, key: PRNGKeyArray | None, *, axis: str | None = None) -> Any:
+    def prepare(self, batch: Any, key: PRNGKeyArray | None, *, axis: Axis = None) -> Any:
         """Augmentation on the device, once, so that the online and the target network see the same pixels; without a
         key none."""
 
@@ -58,15 +58,15 @@ class Reward(Method, Protocol):
     def encode_target(self, target: Any, batch: Any) -> Any:
         """The same for the target network, but only what `reward`, `reward_loss` and `annotations` need of it."""
 
-    def annotations(self, head: Any, encoded: Any, *, axis: str | None = None) -> Float[Array, "l e"]:
+    def annotations(self, head: Any, encoded: Any, *, axis: Axis = None) -> Float[Array, "l e"]:
         """psi(l) by `head`, unit length, everyone's."""
 
     def reward_loss(
-        self, model: Any, encoded: Any, target_encoded: Any, carry: Any, *, axis: str | None = None
+        self, model: Any, encoded: Any, target_encoded: Any, carry: Any, *, axis: Axis = None
     ) -> tuple[Float[Array, ""], Aux]:
         """The base's own loss, from what `encode` and `encode_target` returned."""
 
     def reward(
-        self, target: Any, carry: Any, tokens: Float[Array, "*b t d"], target_encoded: Any, *, axis: str | None = None
+        self, target: Any, carry: Any, tokens: Float[Array, "*b t d"], target_encoded: Any, *, axis: Axis = None
     ) -> Float[Array, "*b l"]:
         """r(x, l) = p(l | x) of the target network for views with these tokens: probabilities."""

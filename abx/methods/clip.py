@@ -13,7 +13,7 @@ from abx import losses, parallel
 from abx.methods.batches import features, pooled, text_features
 from abx.nn import Scale, TextConfig, TextEncoder, ViT, ViTConfig, unit
 from abx.nn.layers import Linear
-from abx.types import Aux, Pairs
+from abx.types import Aux, Axis, Pairs
 
 
 class CLIPModel(eqx.Module):
@@ -80,7 +80,7 @@ class CLIP:
     def annotation_head(self, e: int, key: PRNGKeyArray) -> Linear:
         return projection(self.text.width, e, key)
 
-    def prepare(self, batch: Pairs, key: PRNGKeyArray | None, *, axis: str | None = None) -> Pairs:
+    def prepare(self, batch: Pairs, key: PRNGKeyArray | None, *, axis: Axis = None) -> Pairs:
         """As it is: CLIP's only augmentation is its crop."""
         return batch
 
@@ -90,11 +90,11 @@ class CLIP:
     def encode_target(self, target: CLIPModel, batch: Pairs) -> CLIPEncoded:
         return CLIPEncoded(None, text_features(target.text, batch.text))
 
-    def annotations(self, head: Linear, encoded: CLIPEncoded, *, axis: str | None = None) -> Float[Array, "l e"]:
+    def annotations(self, head: Linear, encoded: CLIPEncoded, *, axis: Axis = None) -> Float[Array, "l e"]:
         return parallel.gather(unit(head(encoded.annotations)), axis)
 
     def reward_loss(
-        self, model: CLIPModel, encoded: CLIPEncoded, target_encoded: Any, carry: Any, *, axis: str | None = None
+        self, model: CLIPModel, encoded: CLIPEncoded, target_encoded: Any, carry: Any, *, axis: Axis = None
     ) -> tuple[Float[Array, ""], Aux]:
         assert encoded.features is not None
         image, text = model.head(encoded.features), model.text_head(encoded.annotations)
@@ -108,13 +108,13 @@ class CLIP:
         tokens: Float[Array, "*b t d"],
         target_encoded: CLIPEncoded,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> Float[Array, "*b l"]:
         """p(l | x) = softmax over everyone's texts of scale * cos(x, l) / reward_temperature (METHODS §2.2)."""
         return jax.nn.softmax(self.scores(target, tokens, target_encoded, axis) / self.reward_temperature)
 
     def scores(
-        self, model: CLIPModel, tokens: Float[Array, "*b t d"], encoded: CLIPEncoded, axis: str | None = None
+        self, model: CLIPModel, tokens: Float[Array, "*b t d"], encoded: CLIPEncoded, axis: Axis = None
     ) -> Float[Array, "*b l"]:
         """scale * cos(x, l), in float32."""
         psi = self.annotations(model.text_head, encoded, axis=axis)
@@ -130,7 +130,7 @@ class CLIP:
         batch: Pairs,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """`batch`: one view of each image. CLIP has no targets; the EMA copy is kept for evaluation alone."""
         return self.reward_loss(model, self.encode(model, batch), None, carry, axis=axis)
@@ -142,7 +142,7 @@ def projection(width: int, e: int, key: PRNGKeyArray) -> Linear:
 
 
 def retrieval(
-    loss: Float[Array, ""], image: Float[Array, "b e"], text: Float[Array, "b e"], axis: str | None
+    loss: Float[Array, ""], image: Float[Array, "b e"], text: Float[Array, "b e"], axis: Axis
 ) -> dict[str, Float[Array, ""]]:
     """The loss, beside what guessing gives and how often the right text is the nearest to an image."""
     everyone = parallel.gather(unit(text), axis)

@@ -17,7 +17,7 @@ from abx.augment import Photometric
 from abx.methods.batches import features, text_features
 from abx.methods.clip import CLIP, CLIPModel, retrieval
 from abx.nn import TextConfig, ViTConfig
-from abx.types import Aux, Pairs
+from abx.types import Aux, Axis, Pairs
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class CLIPAug:
         batch: Pairs,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """`batch`: both kinds of views (`WeakStrong`) and a text of each image. CLIP's loss, averaged over views."""
         text = model.text_head(text_features(model.text, batch.text))

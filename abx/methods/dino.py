@@ -13,7 +13,7 @@ from abx import losses, parallel
 from abx.augment import DINO_GLOBAL, DINO_GLOBAL2, DINO_LOCAL, Photometric
 from abx.methods.batches import features, pooled
 from abx.nn import DINOHead, Prototypes, ViT, ViTConfig
-from abx.types import Aux, MultiCrop
+from abx.types import Aux, Axis, MultiCrop
 
 
 class DINOModel(eqx.Module):
@@ -128,7 +128,7 @@ class DINO(Distillation):
         """Vectors of their own: prototypes have no features that a head could read (A-7)."""
         return Prototypes(e, self.prototypes, key=key)
 
-    def prepare(self, batch: MultiCrop, key: PRNGKeyArray | None, *, axis: str | None = None) -> DINOPrepared:
+    def prepare(self, batch: MultiCrop, key: PRNGKeyArray | None, *, axis: Axis = None) -> DINOPrepared:
         """uint8 views to augmented float views in [-1, 1], each kind its own way; without a key as they are."""
         large, small = jnp.asarray(batch.globals.images), jnp.asarray(batch.locals.images)
         if key is None:
@@ -152,7 +152,7 @@ class DINO(Distillation):
     def encode_target(self, target: DINOModel, batch: DINOPrepared) -> DINOTarget:
         return DINOTarget(target.outputs(features(target.backbone, batch.views[0]).swapaxes(0, 1)))
 
-    def annotations(self, head: Prototypes, encoded: Any, *, axis: str | None = None) -> Float[Array, "l e"]:
+    def annotations(self, head: Prototypes, encoded: Any, *, axis: Axis = None) -> Float[Array, "l e"]:
         return head.vectors()
 
     def reward_loss(
@@ -162,7 +162,7 @@ class DINO(Distillation):
         target_encoded: DINOTarget,
         carry: DINOCarry,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         prototypes = model.prototypes
         if self.freeze_prototypes:
@@ -183,7 +183,7 @@ class DINO(Distillation):
         tokens: Float[Array, "*b t d"],
         target_encoded: Any,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> Float[Array, "*b l"]:
         """p(l | x): the distribution over prototypes that DINO trains against, centered and sharpened.
 
@@ -201,7 +201,7 @@ class DINO(Distillation):
         batch: MultiCrop,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """`batch`: two global views of each image, and any number of local ones."""
         prepared = self.prepare(batch, key, axis=axis)
@@ -223,7 +223,7 @@ class DINO(Distillation):
         teacher: Float[Array, "g b k"],
         center: Float[Array, " k"],
         temperature: Float[Array, ""],
-        axis: str | None,
+        axis: Axis,
     ) -> dict[str, Float[Array, ""]]:
         """The loss between ln k (guessing) and the targets' entropy (perfect); and the two ways to collapse."""
         wanted = jax.nn.softmax((teacher - center) / temperature)
@@ -241,7 +241,7 @@ class DINO(Distillation):
         }
 
 
-def _view_keys(key: PRNGKeyArray, views: Float[Array, "b v h w 3"], axis: str | None) -> Key[Array, "b v"]:
+def _view_keys(key: PRNGKeyArray, views: Float[Array, "b v h w 3"], axis: Axis) -> Key[Array, "b v"]:
     """A key for each view, the same however many devices share the batch."""
     b, v = views.shape[:2]
     return jax.vmap(lambda row: jax.random.split(row, v))(parallel.row_keys(key, b, axis))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 from abx import losses, parallel
 from abx.methods.masks import Masks, MultiBlock, check_view
 from abx.nn import Predictor, PredictorConfig, ViT, ViTConfig
-from abx.types import Aux, Views
+from abx.types import Aux, Axis, Views
 
 MOST = 128
 """Patches along a side; listing the sizes of blocks takes as long as their cube."""
@@ -61,7 +61,7 @@ class IJEPA:
         batch: Views,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """`batch`: one view of each image."""
         check_view(batch, self.backbone)
@@ -94,7 +94,7 @@ def normalised(features: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
 
 
 def spread(
-    goal: Float[Array, "b m s d"], valid: Bool[Array, "b m s"], axis: str | None
+    goal: Float[Array, "b m s d"], valid: Bool[Array, "b m s"], axis: Axis
 ) -> tuple[Float[Array, " d"], Float[Array, ""]]:
     """Each feature's mean over everyone's targets, and the root mean square of what they deviate from it.
 

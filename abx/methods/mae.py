@@ -12,7 +12,7 @@ from abx import losses, parallel
 from abx.augment import Photometric
 from abx.methods.masks import check_view, random_mask
 from abx.nn import PixelDecoder, PixelDecoderConfig, ViT, ViTConfig
-from abx.types import Aux, Views
+from abx.types import Aux, Axis, Views
 
 FLIP = Photometric(jitter=0.0, grey=0.0, blur=0.0, flip=0.5)
 """MAE's augmentation: a left-right flip and nothing else."""
@@ -72,7 +72,7 @@ class MAE:
         batch: Views,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """`batch`: one view of each image. MAE has no targets of its own; the EMA copy is kept for evaluation alone."""
         check_view(batch, self.backbone)

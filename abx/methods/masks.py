@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from abx import parallel
 from abx.nn import ViTConfig
-from abx.types import Views
+from abx.types import Axis, Views
 
 TRIES = 20
 """Places that are tried for a context before a target gives way; the published code's number."""
@@ -133,7 +133,7 @@ class MultiBlock:
                 most = max(most, int(ch * cw - lost))
         return min(most, self.context_tokens or most), int((target.height * target.width).max())
 
-    def batch(self, grid: int, b: int, key: PRNGKeyArray, *, axis: str | None = None) -> Masks:
+    def batch(self, grid: int, b: int, key: PRNGKeyArray, *, axis: Axis = None) -> Masks:
         """Masks of b rows of views with grid x grid patches.
 
         Sizes come from the key, the same on every device; places from the row's own.

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from abx import losses
 from abx.methods.clip import CLIP, CLIPEncoded, CLIPModel, retrieval
-from abx.types import Aux
+from abx.types import Aux, Axis
 
 
 class SigLIPModel(CLIPModel):
@@ -34,7 +34,7 @@ class SigLIP(CLIP):
         return SigLIPModel(m.backbone, m.head, m.text, m.text_head, m.scale, jnp.float32(self.bias)), carry
 
     def reward_loss(  # type: ignore[override]  # its model has a bias, too
-        self, model: SigLIPModel, encoded: CLIPEncoded, target_encoded: Any, carry: Any, *, axis: str | None = None
+        self, model: SigLIPModel, encoded: CLIPEncoded, target_encoded: Any, carry: Any, *, axis: Axis = None
     ) -> tuple[Float[Array, ""], Aux]:
         assert encoded.features is not None
         image, text = model.head(encoded.features), model.text_head(encoded.annotations)
@@ -52,7 +52,7 @@ class SigLIP(CLIP):
         tokens: Float[Array, "*b t d"],
         target_encoded: CLIPEncoded,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> Float[Array, "*b l"]:
         """p(l | x) = sigmoid((scale * cos(x, l) + bias) / reward_temperature), each by itself: they do not sum to 1."""
         logits = self.scores(target, tokens, target_encoded, axis) + target.bias

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from abx.methods.clip import CLIP, CLIPModel
 from abx.methods.dino import DINO, DINOCarry, DINOModel, Distillation
 from abx.nn import DINOHead, Prototypes, TextConfig, ViT
-from abx.types import Aux, PairsAndImages
+from abx.types import Aux, Axis, PairsAndImages
 
 
 class SiLCModel(eqx.Module):
@@ -68,7 +68,7 @@ class SiLC(Distillation):
         batch: PairsAndImages,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """CLIP's loss on the pairs + ssl_weight * DINO's on the images."""
         kc, kd = jax.random.split(key)

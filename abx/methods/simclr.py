@@ -12,7 +12,7 @@ from abx import losses, parallel
 from abx.augment import Photometric
 from abx.methods.batches import features, pooled
 from abx.nn import Projector, ViT, ViTConfig, unit
-from abx.types import Aux, Views
+from abx.types import Aux, Axis, Views
 
 
 class SimCLRModel(eqx.Module):
@@ -64,7 +64,7 @@ class SimCLR:
     def annotation_head(self, e: int, key: PRNGKeyArray) -> Projector:
         return Projector(self.width, self.hidden, e, key=key)
 
-    def prepare(self, batch: Views, key: PRNGKeyArray | None, *, axis: str | None = None) -> Views:
+    def prepare(self, batch: Views, key: PRNGKeyArray | None, *, axis: Axis = None) -> Views:
         """Two uint8 views of each image to two augmented float views in [-1, 1]; without a key as they are."""
         if key is None:
             return batch
@@ -77,7 +77,7 @@ class SimCLR:
     def encode_target(self, target: SimCLRModel, batch: Views) -> SimCLREncoded:
         return SimCLREncoded(None, features(target.backbone, batch.images[:, 1]))
 
-    def annotations(self, head: Projector, encoded: SimCLREncoded, *, axis: str | None = None) -> Float[Array, "l e"]:
+    def annotations(self, head: Projector, encoded: SimCLREncoded, *, axis: Axis = None) -> Float[Array, "l e"]:
         return parallel.gather(unit(head(encoded.annotations)), axis)
 
     def reward_loss(
@@ -87,7 +87,7 @@ class SimCLR:
         target_encoded: Any,
         carry: Any,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         assert encoded.features is not None
         view1, view2 = model.head(encoded.features), model.head(encoded.annotations)
@@ -106,7 +106,7 @@ class SimCLR:
         tokens: Float[Array, "*b t d"],
         target_encoded: SimCLREncoded,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> Float[Array, "*b l"]:
         """p(l | x) = softmax over everyone's second views of cos(g(x), g(l)) / temperature (METHODS §2.2)."""
         psi = self.annotations(target.head, target_encoded, axis=axis)
@@ -122,7 +122,7 @@ class SimCLR:
         batch: Views,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """`batch`: two crops of each image. SimCLR has no targets; the EMA copy is kept for evaluation alone."""
         return self.reward_loss(model, self.encode(model, self.prepare(batch, key, axis=axis)), None, carry, axis=axis)

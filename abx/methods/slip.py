@@ -11,7 +11,7 @@ from abx.augment import Photometric
 from abx.methods.clip import CLIP, CLIPModel
 from abx.methods.simclr import SimCLR, SimCLRModel
 from abx.nn import Projector, TextConfig, ViT, ViTConfig
-from abx.types import Aux, PairsAndImages
+from abx.types import Aux, Axis, PairsAndImages
 
 
 class SLIPModel(eqx.Module):
@@ -80,7 +80,7 @@ class SLIP:
         batch: PairsAndImages,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """CLIP's loss on the pairs + ssl_weight * SimCLR's on the images."""
         kc, ks = jax.random.split(key)

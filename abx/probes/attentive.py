@@ -14,7 +14,7 @@ from abx.nn.layers import Dtype, Linear, compute_dtype
 from abx.optim import AdamW
 from abx.probes.batches import Labelled
 from abx.probes.standard import Standard
-from abx.types import AnyArray, Aux
+from abx.types import AnyArray, Aux, Axis
 
 OPTIM = AdamW(lr=1e-3, warmup=0.1, weight_decay=1e-4, weight_decay_end=1e-4)
 """METHODS §5.1: for batches of 1,024 and 30 epochs."""
@@ -75,7 +75,7 @@ class AttentiveProbe:
         batch: Labelled,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         logits, labels = jax.vmap(model)(batch.features), jnp.asarray(batch.labels, jnp.int32)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()

@@ -20,7 +20,7 @@ from abx.optim import AdamW
 from abx.probes.batches import Asked
 from abx.probes.questions import EOS, PAD, Answers, Language
 from abx.probes.standard import Standard
-from abx.types import AnyArray, Aux
+from abx.types import AnyArray, Aux, Axis
 
 OPTIM = AdamW(lr=1e-3, warmup=0.05, weight_decay=1e-4, weight_decay_end=1e-4, clip=1.0)
 """Our choice (METHODS §5.2): batches of 1,024 for classes and of 256 for detection, 20 to 30 epochs; 3e-4 and 3e-3 are
@@ -71,7 +71,7 @@ class DecoderProbe:
         batch: Asked,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """Cross-entropy of the tokens of the whole batch that have a weight, averaged with it."""
         questions = jnp.asarray(batch.questions, jnp.int32)

@@ -17,7 +17,7 @@ from abx.nn.layers import LayerNorm, Linear
 from abx.optim import AdamW
 from abx.probes.batches import Pictures
 from abx.train import TrainState
-from abx.types import AnyArray, Aux
+from abx.types import AnyArray, Aux, Axis
 
 OPTIM = AdamW(lr=2e-3, warmup=0.05, weight_decay=0.05, weight_decay_end=0.05)
 """MAE's, for batches of 1,024 and 100 epochs: 5e-4 for each 256 pictures of a batch."""
@@ -93,7 +93,7 @@ class FineTune:
         batch: Pictures,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """Raises: ValueError, when traced, for an odd number of pictures on a device when pictures are mixed."""
         kp, km, kd = jax.random.split(key, 3)

@@ -18,7 +18,7 @@ from abx.nn.layers import Linear
 from abx.optim import AdamW
 from abx.probes.batches import Labelled
 from abx.probes.standard import Standard
-from abx.types import AnyArray, Aux
+from abx.types import AnyArray, Aux, Axis
 
 OPTIM = AdamW(lr=1e-3, warmup=0.1, weight_decay=0.0, weight_decay_end=0.0)
 """No decay, as MAE and DINO have it."""
@@ -69,7 +69,7 @@ class LinearProbe:
         batch: Labelled,
         key: PRNGKeyArray,
         *,
-        axis: str | None = None,
+        axis: Axis = None,
     ) -> tuple[Float[Array, ""], Aux]:
         """The sum of all the classifiers' losses, so that the gradient of each is its own. The metrics are those of the
         best on this batch."""

@@ -1,0 +1,132 @@
+"""Several processes that train together: how they find each other, agree, and end together.
+
+The engine is JAX's own (`jax.distributed`). With one process everything here is the identity.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from abx import parallel
+
+Tree = TypeVar("Tree")
+
+LOST = 13
+"""Exit code of a process that ends because another one was lost or failed."""
+JOINING, LEAVING = 300, 60
+"""Seconds that processes wait for each other at the start and at the end."""
+
+
+def start(coordinator: str = "", processes: int = 0, process: int = 0, heartbeat: int = 20) -> None:
+    """Join the other processes, if there are any; before anything asks JAX for its devices.
+
+    Only process 0 says something on stdout from here on.
+
+    Args:
+        coordinator: HOST:PORT of process 0; "auto" = JAX asks the cluster; "" = what the launcher `announced`.
+        processes, process: how many there are and which this is; for HOST:PORT.
+        heartbeat: seconds without a sign of life after which a process counts as lost.
+
+    Raises: RuntimeError when they do not find each other.
+    """
+    if not coordinator and not announced(os.environ):
+        return
+    given: dict[str, Any] = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
+    jax.distributed.initialize(
+        **(given if coordinator not in ("", "auto") else {}),
+        initialization_timeout=JOINING,
+        heartbeat_timeout_seconds=heartbeat,
+        shutdown_timeout_seconds=LEAVING,
+    )
+    if not first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
+
+
+def announced(environ: Mapping[str, str]) -> bool:
+    """Whether a launcher has started several processes and says so: SLURM (srun), Open MPI, a job set on Kubernetes."""
+    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JOBSET_REPLICATED_JOB_REPLICAS")
+    several = any(environ.get(name, "").isdigit() and int(environ[name]) > 1 for name in counts)
+    return several or "," in environ.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def several() -> bool:
+    return jax.process_count() > 1
+
+
+def first() -> bool:
+    """Whether this process is the one that writes."""
+    return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Until all are here."""
+    if several():
+        multihost_utils.sync_global_devices(name)
+
+
+class Agreement:
+    """A number that every process names and all then know: the largest."""
+
+    def __init__(self, mesh: Mesh):
+        self.rows = parallel.batched(mesh)
+        self.largest = jax.jit(jnp.max, out_shardings=parallel.replicated(mesh))
+
+    def __call__(self, number: int) -> int:
+        if not several():
+            return number
+        here = len(self.rows.mesh.local_devices)
+        return int(self.largest(parallel.place(np.full(here, number, np.int32), self.rows)))
+
+
+def own(tree: Tree, mesh: Mesh) -> Tree:
+    """The arrays of a tree, whole, on this process's devices alone; all processes must ask."""
+    if not several() and parallel.SHARDS not in mesh.axis_names:
+        return tree
+    whole = jax.jit(lambda x: x, out_shardings=parallel.replicated(mesh))(tree)
+    return jax.tree.map(lambda x: x.addressable_data(0), whole)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """If what is inside fails, all processes end: within a moment of each other and with one clear line.
+
+    Left to itself, one that fails waits for the others, which wait for it (STACK: both hang, for minutes). Alone, a
+    process fails as usual.
+    """
+    try:
+        yield
+    except BaseException as wrong:
+        if not several():
+            raise
+        me = f"process {jax.process_index()} of {jax.process_count()}"
+        code = wrong.code if isinstance(wrong, SystemExit) else 1
+        if isinstance(wrong, SystemExit):
+            print(f"{me} ends with {code}, and with it all", file=sys.stderr)
+        elif _of_another(wrong):
+            print(f"error: {me}: another process was lost; the same command goes on from the last checkpoint",
+                  file=sys.stderr)  # fmt: skip
+            code = LOST
+        else:
+            traceback.print_exception(wrong)
+            print(f"error: {me} failed, and with it all: {wrong}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: JAX would wait for the others on the way out.
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def _of_another(wrong: BaseException) -> bool:
+    """Whether an error says that a process on the other end is gone. JAX has no type for it."""
+    text = f"{type(wrong).__name__}: {wrong}"
+    return "Runtime" in type(wrong).__name__ and any(
+        sign in text for sign in ("Gloo", "closed by peer", "reset by peer", "heartbeat", "coordination", "NCCL")
+    )

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from abx import boxes, losses
 from abx.augment import Photometric
 from abx.methods.base import Reward
+from abx.methods.batches import over, tokens_of
 from abx.nn import ActionDecoder, DecoderConfig, unit
 from abx.nn.layers import Linear
 from abx.types import ABBatch, Aux, Axis, Views
@@ -34,7 +35,7 @@ class ValueHead(eqx.Module):
 
     def phi(self, tokens: Float[Array, "b n t d"], actions: Float[Array, "b n a 4"]) -> Float[Array, "b n a e"]:
         """Unit embeddings of what each action is expected to show."""
-        return unit(self.head(jax.vmap(jax.vmap(self.decoder))(tokens, actions)))
+        return unit(self.head(over(self.decoder, 2, self.decoder.config.chunk)(tokens, actions)))
 
     def logits(self, phi: Float[Array, "b n a e"], psi: Float[Array, "l e"]) -> Float[Array, "b n a l"]:
         return self.scale * (phi @ psi.T) + self.bias
@@ -175,8 +176,8 @@ class AB(Generic[R]):
 
         valued = encoded if self.annotation_gradient else jax.lax.stop_gradient(encoded)
         images, actions = self._views(batch.value, value_key, axis)
-        tokens = jax.vmap(jax.vmap(model.backbone))(images)  # b n t d
-        target_tokens = jax.vmap(jax.vmap(target.backbone))(images)  # b n t d
+        tokens = tokens_of(model.backbone, images)  # b n t d
+        target_tokens = tokens_of(target.backbone, images)  # b n t d
         return Prediction(
             reward_loss=reward_loss,
             aux=aux,

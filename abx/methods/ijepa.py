@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
 from abx import losses, parallel
+from abx.methods.batches import over, tokens_of
 from abx.methods.masks import Masks, MultiBlock, check_view
 from abx.nn import Predictor, PredictorConfig, ViT, ViTConfig
 from abx.types import Aux, Axis, Views
@@ -70,8 +71,9 @@ class IJEPA:
         b, grid = len(images), self.backbone.size // self.backbone.patch
         masks = self.masks.batch(grid, b, km, axis=axis)
         row_keys = parallel.row_keys(kd, b, axis)  # for stochastic depth, if there is any
-        pred = jax.vmap(lambda image, mask, k: model(image, mask, key=k))(images, masks, row_keys)  # b m s d
-        features = normalised(jax.vmap(target.backbone)(images))  # b t d
+        forward = over(lambda image, mask, k: model(image, mask, key=k), 1, self.backbone.chunk)
+        pred = forward(images, masks, row_keys)  # b m s d
+        features = normalised(tokens_of(target.backbone, images))  # b t d
         goal = jax.lax.stop_gradient(jax.vmap(lambda x, places: x[places])(features, masks.targets))  # b m s d
         loss = losses.ijepa_loss(pred, goal, masks.target_valid)
         mean, std = spread(goal, masks.target_valid, axis)

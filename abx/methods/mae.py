@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from abx import losses, parallel
 from abx.augment import Photometric
+from abx.methods.batches import over
 from abx.methods.masks import check_view, random_mask
 from abx.nn import PixelDecoder, PixelDecoderConfig, ViT, ViTConfig
 from abx.types import Aux, Axis, Views
@@ -83,7 +84,8 @@ class MAE:
         noise = jax.vmap(lambda k: jax.random.uniform(k, (t,)))(parallel.row_keys(km, b, axis))
         places, mask = jax.vmap(lambda row: random_mask(row, self.kept(t)))(noise)
         row_keys = parallel.row_keys(kd, b, axis)  # for stochastic depth, if there is any
-        pred = jax.vmap(lambda image, at, k: model(image, at, key=k))(images, places, row_keys)
+        forward = over(lambda image, at, k: model(image, at, key=k), 1, self.backbone.chunk)
+        pred = forward(images, places, row_keys)
         loss = losses.mae_loss(pred, patches, mask)
         # What predicting each patch's mean costs: 1 less 1 / p, or less where patches are of one colour.
         chance = losses.mae_loss(jnp.zeros_like(patches), patches, mask)

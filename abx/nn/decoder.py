@@ -32,6 +32,8 @@ class DecoderConfig:
     """Highest such coordinate. Our choice."""
     remat: Remat = "auto"
     """What to keep for the backward pass, as for the backbone."""
+    chunk: int = 0
+    """Views at a time, whose actions are decoded, on each device, as for the backbone; 0 = all."""
     unroll: bool = False
     """Unroll the scan over layers, to count FLOPs."""
 
@@ -43,6 +45,8 @@ class DecoderConfig:
                 found.append(f"decoder.{name} must be at least 1, not {getattr(self, name)}")
         if not found and self.width % self.heads:
             found.append(f"decoder.heads must divide the width, {self.width}, which {self.heads} does not")
+        if self.chunk < 0:
+            found.append(f"decoder.chunk must be at least 0, not {self.chunk}")
         if not self.low < self.high:
             found.append(f"decoder.low must be below the highest coordinate, {self.high}, not {self.low}")
         return found

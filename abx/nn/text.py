@@ -36,6 +36,8 @@ class TextConfig:
     """GELU's tanh approximation or the exact one."""
     remat: Remat = "auto"
     """What to keep for the backward pass, as for the backbone."""
+    chunk: int = 0
+    """Texts at a time on each device, as views for the backbone; 0 = all."""
     dtype: Dtype = "auto"
     """Dtype of the activations, as for the backbone."""
     unroll: bool = False
@@ -47,6 +49,8 @@ class TextConfig:
         for name in ("vocab", "length", "width", "depth", "heads", "mlp"):
             if getattr(self, name) < 1:
                 found.append(f"text.{name} must be at least 1, not {getattr(self, name)}")
+        if self.chunk < 0:
+            found.append(f"text.chunk must be at least 0, not {self.chunk}")
         if not found and self.width % self.heads:
             found.append(f"text.heads must divide the width, {self.width}, which {self.heads} does not")
         return found

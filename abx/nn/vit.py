@@ -54,6 +54,9 @@ class ViTConfig:
     remat: Remat = "auto"
     """What to keep for the backward pass: none = everything, dots = matmuls, full = only each block's input; auto =
     full on a CPU, where that is quicker, and none on an accelerator."""
+    chunk: int = 0
+    """Views at a time on each device; 0 = all. Exact, whatever the loss compares: of the others only the results are
+    kept, and the backward pass computes them again (GradCache). For a large batch on a small machine."""
     dtype: Dtype = "auto"
     """Dtype of the activations; auto is bfloat16 on an accelerator, float32 on a CPU. Parameters are float32."""
     unroll: bool = False
@@ -65,6 +68,8 @@ class ViTConfig:
         for name in ("width", "depth", "heads", "mlp", "patch", "size"):
             if getattr(self, name) < 1:
                 found.append(f"backbone.{name} must be at least 1, not {getattr(self, name)}")
+        if self.chunk < 0:
+            found.append(f"backbone.chunk must be at least 0, not {self.chunk}")
         if not 0 <= self.drop_path < 1:
             found.append(f"backbone.drop_path must be a probability below 1, not {self.drop_path}")
         if min(self.width, self.heads, self.patch, self.size) < 1:

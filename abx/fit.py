@@ -1,7 +1,9 @@
 """The loop around the step: data in, metrics out, checkpoints now and then, and a clean way to stop."""
 
+import math
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,9 +16,25 @@ from abx import hosts, parallel
 from abx.checkpoint import Checkpoints
 from abx.data.loader import Loaded
 from abx.log import MetricsLog, ProgressLine
+from abx.signals import Stopped, stop_on_signal
 from abx.train import Step, TrainState
 
 Evaluate = Callable[[TrainState], dict[str, float]]
+
+RECENT, ENOUGH = 20, 5
+"""Losses that a spike is measured by: at most, and at least."""
+
+
+class Diverged(Exception):
+    """A step was refused (see `train.make_step`). What is needed to look into it comes along."""
+
+    def __init__(self, step: int, state: TrainState, batch: Any, metrics: dict[str, float], limit: float):
+        loss = metrics["loss"]
+        why = f"above {limit:.4g}" if math.isfinite(loss) else "not finite"
+        if math.isfinite(loss) and not math.isfinite(metrics["grad_norm"]):
+            why = "finite, its gradient is not"
+        super().__init__(f"the loss of step {step}, {loss:.4g}, is {why}")
+        self.step, self.state, self.batch, self.metrics, self.limit = step, state, batch, metrics, limit
 
 
 @runtime_checkable
@@ -37,6 +55,10 @@ class Pace:
     eval: int = 0
     save: int = 0
     views_per_step: int = 1
+
+    spike: float = 0.0
+    """A loss so many times the mean of the last `RECENT` that were logged stops the run, as one that is not finite
+    does; 0 = only that does."""
 
     def due(self, every: int, step: int) -> bool:
         return bool(every) and step % every == 0
@@ -75,12 +97,16 @@ def fit(
     What it started to save is on disk when it returns; after an error, that is the caller's to wait for.
 
     Of several processes all do the same; a signal to one of them stops all after the same step.
+
+    Raises: Diverged.
     """
     start = int(state.step)
     line, clock = ProgressLine(pace.steps, start), Clock(pace.views_per_step)
     scores: dict[int, float] = {}
     unseen = False  # whether the last look at the state was broken off
     agree = hosts.Agreement(mesh)
+    recent: deque[float] = deque(maxlen=RECENT)
+    limit = math.inf
 
     def assess(state: TrainState, step: int) -> None:
         nonlocal unseen
@@ -99,6 +125,11 @@ def fit(
             scores[step] = found[score]
         shown = [k for k in ("eval/knn_top1", "eval/attentive_top1", "value/accuracy", "value/explained") if k in found]
         line.say(f"step {step}: " + "  ".join(f"{k} {found[k]:.3f}" for k in shown))
+
+    def check(state: TrainState, step: int) -> None:
+        """Waits for the step under way. Raises: Diverged when it was refused."""
+        if int(state.step) != step:
+            raise Diverged(step, state, batch, _numbers(metrics), limit)
 
     def save(state: TrainState, step: int) -> None:
         if checkpoints is not None:
@@ -123,16 +154,20 @@ def fit(
                         break  # shells and clusters signal the whole group, and the workers were the first to go
                 if watch is not None:
                     watch(step, loaded)
-                batch = parallel.place(loaded.batch, parallel.batched(mesh))
+                following = parallel.place(loaded.batch, parallel.batched(mesh))
                 del loaded
                 # The host is one batch ahead of the device and no more: else batches would pile up in its queue, and
                 # simulated CPU devices with several steps in flight wait for each other for ever.
-                jax.block_until_ready(state.step)
-                state, metrics = step_fn(state, batch)
+                check(state, step)
+                batch = following
+                state, metrics = step_fn(state, batch, limit) if pace.spike else step_fn(state, batch)
                 step += 1
                 last = step == pace.steps
                 if pace.due(pace.log, step) or last:
-                    row = {k: float(v) for k, v in jax.device_get(metrics).items()}
+                    row = _numbers(metrics)
+                    recent.append(row["loss"])
+                    if pace.spike and len(recent) >= ENOUGH:
+                        limit = pace.spike * sum(recent) / len(recent)
                     if step > start + 1 or last:  # speed is that of the steps after the one that was compiled
                         row |= clock.metrics()
                     row |= watch.metrics() if watch else {}
@@ -144,10 +179,13 @@ def fit(
                     clock.restart()
                 if step == start + 1:
                     line.compiled(step)
+                if pace.due(pace.eval, step) or pace.due(pace.save, step) or last:
+                    check(state, step)
                 if pace.due(pace.eval, step) or last:
                     assess(state, step)
                 if pace.due(pace.save, step):
                     save(state, step)
+            check(state, step)
             save(state, step)  # does nothing where the step is there
             if checkpoints is not None:
                 checkpoints.wait()
@@ -158,6 +196,10 @@ def fit(
     finally:
         line.close()
     return state, cut
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {k: float(v) for k, v in jax.device_get(metrics).items()}
 
 
 class Clock:
@@ -192,51 +234,3 @@ class Clock:
             "speed/ms_per_step": 1e3 * elapsed / max(self.steps, 1),
             "speed/data_wait_fraction": min(self.waited / elapsed, 1.0),
         }
-
-
-class Stopped(BaseException):
-    """A signal came where it need not wait. Not an Exception: what is looked at may catch those."""
-
-
-@dataclass
-class Stop:
-    """What signals have asked for."""
-
-    signal: int = 0
-    """The first that came."""
-    interrupts: int = 0
-    breaking: bool = False
-
-    def note(self, number: int, frame: Any) -> None:
-        self.signal = self.signal or number
-        self.interrupts += number == signal.SIGINT
-        if self.interrupts > 1:
-            raise KeyboardInterrupt
-        if self.breaking:
-            raise Stopped
-
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Inside, and if one came before, a signal raises `Stopped`."""
-        if self.signal:
-            raise Stopped
-        self.breaking = True
-        try:
-            yield
-        finally:
-            self.breaking = False
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[Stop]:
-    """While inside, SIGINT and SIGTERM are noted instead of ending the program; a second SIGINT interrupts."""
-    stop = Stop()
-    try:
-        before = {s: signal.signal(s, stop.note) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, as in some notebooks: then signals are the caller's
-        before = {}
-    try:
-        yield stop
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)

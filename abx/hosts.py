@@ -116,7 +116,8 @@ def together() -> Iterator[None]:
                   file=sys.stderr)  # fmt: skip
             code = LOST
         else:
-            traceback.print_exception(wrong)
+            if not type(wrong).__module__.startswith("abx."):  # ours say in a sentence what there is to say
+                traceback.print_exception(wrong)
             print(f"error: {me} failed, and with it all: {wrong}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,5 +1,6 @@
 """One step of training: what is remembered, and how it changes."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,7 +28,8 @@ class TrainState(NamedTuple):
     opt: Any
 
 
-Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+Step = Callable[..., tuple[TrainState, Metrics]]
+"""(state, batch, limit = inf) -> (state, metrics)."""
 
 
 def init(method: Method, tx: optax.GradientTransformation, seed: int, batch: Any = None) -> TrainState:
@@ -58,7 +60,10 @@ def step_key(seed: int, step: Int[Array, ""]) -> Array:
 def make_step(
     method: Method, tx: optax.GradientTransformation, tau: optax.Schedule, seed: int, mesh: Mesh | None = None
 ) -> Step:
-    """A jitted (state, batch) -> (state, metrics); the state is donated.
+    """A jitted (state, batch, limit=inf) -> (state, metrics); the state is donated.
+
+    A step whose loss or gradient is not finite, or whose loss is above `limit`, is refused: the state comes back as it
+    was, its number, too.
 
     With a mesh the batch is split over it, and the state lies on it as `shardings` says; the loss, metrics and gradient
     are those of the whole batch.
@@ -71,7 +76,7 @@ def make_step(
 
     loss_fn = local_loss if mesh is None else parallel.shard_loss(local_loss, mesh)
 
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Any, limit: float | Float[Array, ""] = math.inf) -> tuple[TrainState, Metrics]:
         key = step_key(seed, state.step)
         value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, aux), grads = value_and_grad(state.model, state.target, state.carry, batch, key)
@@ -79,8 +84,11 @@ def make_step(
             updates, opt = tx.update(grads, state.opt, state.model)
         model = optax.apply_updates(state.model, updates)
         target = ema.update(state.target, model, tau(state.step))
-        metrics = aux.metrics | {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+        norm = optax.tree.norm(grads)
+        metrics = aux.metrics | {"loss": loss, "grad_norm": norm}
+        good = jnp.isfinite(loss) & jnp.isfinite(norm) & (loss <= limit)
         new = TrainState(state.step + 1, model, target, aux.carry, opt)
+        new = jax.tree.map(lambda new, old: jnp.where(good, new, old), new, state)
         # Said once more, or the compiler would be free to hold whole what only the optimiser touches.
         return new if mesh is None else jax.lax.with_sharding_constraint(new, shardings(new, mesh)), metrics
 

@@ -40,6 +40,19 @@ class Logging:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """A step whose loss or gradient is not finite is never taken: the run stops with code 1, and keeps state, batch and
+    key of that step for abx replay."""
+
+    spike: float = 0.0
+    """Stop as well at a loss so many times the mean of the last 20 that were logged; 0 = never. 3 to 10 find what has
+    gone wrong before it is infinite."""
+
+    def problems(self) -> list[str]:
+        return [] if self.spike == 0 or self.spike > 1 else [f"guard.spike must be 0 or above 1, not {self.spike}"]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     every: int = 1000
     """Steps between evaluations (k-NN, attentive probe, value head); also before the first and after the last step.
@@ -71,6 +84,7 @@ class Recipe:
     eval: Evaluation = field(default_factory=Evaluation)
     ckpt: Checkpointing = field(default_factory=Checkpointing)
     log: Logging = field(default_factory=Logging)
+    guard: Guard = field(default_factory=Guard)
     out: Path = Path("runs")
     """Folder to write the run to. The same command again goes on where it stopped."""
     seed: int = 0
@@ -93,7 +107,7 @@ class Recipe:
         found = self.data.problems()
         found += [f"--method.{p}" for p in self.method.problems()]
         found += [f"--{p}" for p in self.optim.problems() + self.ema.problems()]
-        found += [f"--{p}" for p in self.mesh.problems() + self.plan.problems()]
+        found += [f"--{p}" for p in self.guard.problems() + self.mesh.problems() + self.plan.problems()]
         if self.steps < 1:
             found.append(f"--steps must be at least 1, not {self.steps}")
         if not 0 <= self.seed < 2**31:

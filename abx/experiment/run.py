@@ -5,7 +5,8 @@ import platform
 import shutil
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from abx.data import workers
 from abx.data.loader import STREAM, Host
 from abx.data.sources import BadRecord, Source, fingerprint
 from abx.data.streams import open_sources, views_per_step
+from abx.experiment import diverged
 from abx.experiment.cli import fail
 from abx.experiment.config import Recipe
 from abx.experiment.drawing import MIDDLE, draw_first_views, draw_map
@@ -29,7 +31,7 @@ from abx.experiment.ledger import Ledger, TooManyRejected
 from abx.experiment.monitor import Monitor
 from abx.experiment.plan import plan
 from abx.experiment.saved import differences, to_json
-from abx.fit import Pace, fit
+from abx.fit import Diverged, Pace, fit
 from abx.log import MetricsLog, read_metrics
 from abx.methods.ab import AB
 from abx.probes.cache import digest
@@ -63,6 +65,9 @@ def run(recipe: Recipe) -> TrainState | None:
         (recipe.out / "report.txt").write_text(f"{wrong}\n")
         print(f"error: {wrong}", file=sys.stderr)
         raise SystemExit(1) from wrong
+    except Diverged as wrong:
+        print(f"error: {wrong}; that step was not taken. {_what_to_do(recipe.out)}", file=sys.stderr)
+        raise SystemExit(1) from wrong
     if cut:
         raise SystemExit(128 + cut)
     return state
@@ -87,8 +92,15 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
             draw_first_views(out / "views.png", recipe.data, sources, first)
         start, took = int(state.step), time.monotonic() - began
         print(f"{out}: step {start} of {recipe.steps}, {_describe(recipe, state)}, ready in {took:.0f} s", flush=True)
-        pace = Pace(recipe.steps, recipe.log.every, recipe.eval.every, recipe.ckpt.every, views_per_step(recipe.data))
-        with MetricsLog(out / "metrics.jsonl", start, writes=hosts.first()) as log:
+        pace = Pace(
+            recipe.steps,
+            recipe.log.every,
+            recipe.eval.every,
+            recipe.ckpt.every,
+            views_per_step(recipe.data),
+            recipe.guard.spike,
+        )
+        with MetricsLog(out / "metrics.jsonl", start, writes=hosts.first()) as log, _kept(recipe):
             state, cut = fit(
                 train.make_step(recipe.method, tx, recipe.ema.schedule(recipe.steps), recipe.seed, mesh),
                 state,
@@ -110,6 +122,23 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
     if hosts.first():
         _finish(recipe, whole, monitor or Monitor(recipe, sources), ledger, complete=not cut)
     return state, cut
+
+
+@contextmanager
+def _kept(recipe: Recipe) -> Iterator[None]:
+    """If a step is refused inside, what is needed to look into it is kept."""
+    try:
+        yield
+    except Diverged as wrong:
+        diverged.keep(recipe.out, wrong, recipe)
+        raise
+
+
+def _what_to_do(out: Path) -> str:
+    return (
+        f"State, batch and key are in {diverged.newest(out)}: abx replay {out} says where it comes from. The last "
+        f"checkpoint is from before; --force goes on from it with other settings, as a lower --optim.lr"
+    )
 
 
 def _fingerprints(recipe: Recipe, sources: dict[str, Source]) -> dict[str, list[Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 HARMLESS = (
-    *("out", "resume", "dry_run", "mesh", "plan", "ckpt", "log", "eval.every"),
+    *("out", "resume", "dry_run", "guard", "mesh", "plan", "ckpt", "log", "eval.every"),
     *("data.workers", "data.worker", "data.max_rejected"),
 )
 """Settings that change neither the training nor what is measured, and so may differ when a run is resumed."""

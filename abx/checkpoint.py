@@ -1,8 +1,11 @@
-"""Checkpoints of the train state: written in the background, whole or not at all, the last few and the best kept."""
+"""Checkpoints of the train state: written in the background, whole or not at all, checked when they are read, the last
+few and the best kept."""
 
+import json
 import logging
 import math
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +18,8 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
+from abx.checksum import by_path, checksums
+
 # Orbax reports every phase of every save at level INFO and its own retries at WARNING; what matters it raises.
 logging.getLogger("absl").setLevel(logging.ERROR)
 
@@ -23,9 +28,13 @@ class CheckpointError(Exception):
     """A checkpoint cannot be written or read; one sentence with the folder and the reason."""
 
 
+class Damaged(Exception):
+    """What was read is not what was saved."""
+
+
 @dataclass
 class Keep(policy.PreservationPolicy):
-    """Which checkpoints stay: the newest few, and the one with the highest score.
+    """Which checkpoints stay: the newest few, the one with the highest score, and one every so many steps.
 
     Our own and not Orbax's `BestN`, for which a NaN is the best score there is, a checkpoint without one is never
     deleted, and scores are forgotten when the program ends.
@@ -33,6 +42,8 @@ class Keep(policy.PreservationPolicy):
 
     newest: int
     best: bool
+    every: int = 0
+    """Those whose step is a multiple of this; 0 = none."""
     scores: dict[int, float] = field(default_factory=dict)
     """Of the checkpoints that have one; finite."""
 
@@ -44,23 +55,27 @@ class Keep(policy.PreservationPolicy):
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         steps = [int(c.step) for c in checkpoints]  # ascending
         kept = {*steps[-self.newest :], self.best_of(steps) if self.best else None}
-        return [s in kept for s in steps]
+        return [s in kept or (self.every > 0 and s % self.every == 0) for s in steps]
 
 
 class Checkpoints:
     """The folder `checkpoints/` of a run: one sub-folder per step, and beside the state a little `meta` in JSON.
 
-    A save that was cut off leaves a temporary folder, which is ignored, and removed at the next start.
+    A save that was cut off leaves a temporary folder, which is ignored, and removed at the next start. Orbax does not
+    notice when the bytes of an array change on disk; what is read is compared with the checksums of what was saved.
     """
 
-    def __init__(self, folder: Path, keep: int = 2, keep_best: bool = True, *, read_only: bool = False):
-        """`keep`: how many of the newest to keep; `keep_best`: and the one with the highest score.
+    def __init__(
+        self, folder: Path, keep: int = 2, keep_best: bool = True, keep_every: int = 0, *, read_only: bool = False
+    ):
+        """`keep`: how many of the newest to keep; `keep_best`: and the one with the highest score; `keep_every`: and
+        those whose step is a multiple of this (0 = none).
 
         `read_only`: for a look at a run that may be going on; nothing in the folder is made, moved or removed.
         """
         if folder.exists() and not folder.is_dir():
             raise CheckpointError(f"{folder} cannot hold checkpoints: it is a file")
-        self.folder, self.read_only, self.keep = folder, read_only, Keep(keep, keep_best)
+        self.folder, self.read_only, self.keep = folder, read_only, Keep(keep, keep_best, keep_every)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self.keep,
             enable_async_checkpointing=True,
@@ -76,7 +91,7 @@ class Checkpoints:
             raise CheckpointError(f"{folder} cannot hold checkpoints ({_short(wrong)})") from wrong
         for step in self.manager.all_steps():
             with suppress(Exception):  # a broken one has no score; what is wrong with it is said when it is wanted
-                score = self._meta(step)["score"]
+                score = self._content(step)["score"]
                 if score is not None:
                     self.keep.scores[step] = score
 
@@ -95,13 +110,15 @@ class Checkpoints:
     def save(self, step: int, state: Any, meta: Mapping[str, Any], score: float | None = None) -> None:
         """Start saving; returns as soon as the arrays are safe to be donated. `score`: higher is better, for keep-best.
 
+        Every process of a run has to save: each writes its part, and together they make the checksums.
         A step that is there already is left as it is. Raises: CheckpointError, also for the save before this one.
         """
         if step in self.steps():
             return
         if score is not None and math.isfinite(score):
             self.keep.scores[step] = score
-        content = {"score": self.keep.scores.get(step), "meta": dict(meta)}
+        content = {"score": self.keep.scores.get(step), "meta": dict(meta), "checksums": checksums(state)}
+        content["crc32"] = _crc32(content)
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(content))
         with self._writing():
             self.manager.save(step, args=args, force=True)
@@ -110,7 +127,8 @@ class Checkpoints:
         """The state and meta of a step. `like`: any state of the right shapes, abstract ones included.
 
         Shardings are ours, never the saved ones: a template without them restores onto the old machine's devices.
-        Raises: CheckpointError when it is not whole, or holds arrays of other names, shapes or types than `like`.
+        Raises: CheckpointError when it is not whole, is not what was saved, or holds arrays of other names, shapes or
+        types than `like`.
         """
         self.wait()
         where = self.folder / str(step)
@@ -118,15 +136,23 @@ class Checkpoints:
         try:
             saved = self.manager.item_metadata(step)["state"].tree
             found = _differences(_leaves(saved), _leaves(like))
+            content = self._content(step)
             if not found:
                 args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-                state, meta = self.manager.restore(step, args=args)["state"], self._meta(step)["meta"]
+                state = self.manager.restore(step, args=args)["state"]
+        except Damaged as wrong:
+            raise CheckpointError(f"{where} is damaged: {wrong}") from wrong
         except Exception as wrong:  # Orbax raises some twenty kinds for a file that is missing or short
             _hush()
             raise CheckpointError(f"{where} is not whole ({_short(wrong)})") from wrong
         if found:
             raise CheckpointError(f"{where} is of another model: {found}")
-        return state, meta
+        if "checksums" in content:  # not in those of older versions
+            now, before = checksums(state), content["checksums"]
+            if changed := [name for name in now if now[name] != before.get(name)]:
+                more = f", nor are {len(changed) - 1} more" if len(changed) > 1 else ""
+                raise CheckpointError(f"{where} is damaged: {changed[0]} is not what was saved{more}")
+        return state, content["meta"]
 
     def restore_newest(self, like: Any, sharding: NamedSharding) -> tuple[Any, dict[str, Any]] | None:
         """The state and meta of the newest checkpoint that can be read; None when there is no checkpoint at all.
@@ -161,8 +187,13 @@ class Checkpoints:
         self.keep.scores.pop(step, None)
         self.manager.reload()
 
-    def _meta(self, step: int) -> dict[str, Any]:
-        return self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    def _content(self, step: int) -> dict[str, Any]:
+        """What lies beside the state. Raises: Damaged."""
+        content = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        # Older versions wrote neither; the name of one of them may be what is damaged.
+        if {"crc32", "checksums"} & content.keys() and content.pop("crc32", None) != _crc32(content):
+            raise Damaged("meta is not what was saved")
+        return content
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -196,12 +227,14 @@ class Checkpoints:
 
 
 def _leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and type of each array by its dotted path: the same for a state and for what Orbax says of a saved one."""
-    piece = lambda key: str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key))))
-    return {
-        ".".join(map(piece, path)): (tuple(leaf.shape), str(leaf.dtype))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    """Shape and type of each array by its path."""
+    return {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in by_path(tree).items()}
+
+
+def _crc32(content: Any) -> int:
+    """Of JSON, whatever the order in which it is written."""
+    as_read = json.loads(json.dumps(content))
+    return zlib.crc32(json.dumps(as_read, sort_keys=True).encode())
 
 
 def _differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

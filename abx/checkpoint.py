@@ -6,9 +6,8 @@ import logging
 import math
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,9 +15,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
-from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
 from abx.checksum import by_path, checksums
+from abx.keep import Keep
 
 # Orbax reports every phase of every save at level INFO and its own retries at WARNING; what matters it raises.
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -30,32 +29,6 @@ class CheckpointError(Exception):
 
 class Damaged(Exception):
     """What was read is not what was saved."""
-
-
-@dataclass
-class Keep(policy.PreservationPolicy):
-    """Which checkpoints stay: the newest few, the one with the highest score, and one every so many steps.
-
-    Our own and not Orbax's `BestN`, for which a NaN is the best score there is, a checkpoint without one is never
-    deleted, and scores are forgotten when the program ends.
-    """
-
-    newest: int
-    best: bool
-    every: int = 0
-    """Those whose step is a multiple of this; 0 = none."""
-    scores: dict[int, float] = field(default_factory=dict)
-    """Of the checkpoints that have one; finite."""
-
-    def best_of(self, steps: Sequence[int]) -> int | None:
-        """The later of equals."""
-        scored = [s for s in steps if s in self.scores]
-        return max(scored, key=lambda s: (self.scores[s], s)) if scored else None
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        steps = [int(c.step) for c in checkpoints]  # ascending
-        kept = {*steps[-self.newest :], self.best_of(steps) if self.best else None}
-        return [s in kept or (self.every > 0 and s % self.every == 0) for s in steps]
 
 
 class Checkpoints:

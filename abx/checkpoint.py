@@ -14,8 +14,10 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
+from abx.agreed import agreed
 from abx.checksum import by_path, checksums
 from abx.keep import Keep
 
@@ -107,12 +109,11 @@ class Checkpoints:
         where = self.folder / str(step)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
         try:
-            saved = self.manager.item_metadata(step)["state"].tree
+            saved = agreed(lambda: self.manager.item_metadata(step)["state"].tree)
             found = _differences(_leaves(saved), _leaves(like))
             content = self._content(step)
             if not found:
-                args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-                state = self.manager.restore(step, args=args)["state"]
+                state = self._read(step, state=ocp.args.StandardRestore(abstract))["state"]
         except Damaged as wrong:
             raise CheckpointError(f"{where} is damaged: {wrong}") from wrong
         except Exception as wrong:  # Orbax raises some twenty kinds for a file that is missing or short
@@ -150,23 +151,29 @@ class Checkpoints:
 
     def _put_aside(self, step: int) -> None:
         """Out of the way of the next save of this step, but not thrown away: the fault may be the disk's."""
-        if self.read_only or jax.process_index() != 0:
+        if self.read_only:
             return
-        for i in range(1000):
-            aside = self.folder / (f"broken-{step}" if i == 0 else f"broken-{step}.{i}")
-            if not aside.exists():
-                (self.folder / str(step)).rename(aside)
-                break
+        names = (f"broken-{step}{suffix}" for suffix in ("", *(f".{i}" for i in range(1, 1000))))
+        aside = next((self.folder / name for name in names if not (self.folder / name).exists()), None)
+        if jax.process_index() == 0 and aside is not None:
+            (self.folder / str(step)).rename(aside)
+        # Else some processes of a run would find the step still there, and wait for ever for the others to save it.
+        multihost_utils.sync_global_devices(f"put aside {step}")
         self.keep.scores.pop(step, None)
         self.manager.reload()
 
     def _content(self, step: int) -> dict[str, Any]:
         """What lies beside the state. Raises: Damaged."""
-        content = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        content = self._read(step, meta=ocp.args.JsonRestore())["meta"]
         # Older versions wrote neither; the name of one of them may be what is damaged.
         if {"crc32", "checksums"} & content.keys() and content.pop("crc32", None) != _crc32(content):
             raise Damaged("meta is not what was saved")
         return content
+
+    def _read(self, step: int, **items: Any) -> Any:
+        """Orbax's restore, at whose end processes wait for each other."""
+        read = lambda: self.manager.restore(step, args=ocp.args.Composite(**items))
+        return agreed(read, instead=lambda: ocp.multihost.sync_global_processes("_Checkpointer:restore"))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -329,6 +330,65 @@ def test_an_error_inside_is_not_hidden_by_a_save_that_fails(tmp_path, capsys):
     with pytest.raises(ZeroDivisionError), checkpoints:
         raise ZeroDivisionError
     assert "could not be written" in capsys.readouterr().err
+
+
+TWO = """
+import sys
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+jax.distributed.initialize(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
+from pathlib import Path
+import numpy as np
+from jax.experimental import multihost_utils
+from abx import parallel
+from abx.checkpoint import Checkpoints
+folder, mesh = Path(sys.argv[3]), parallel.mesh()
+x = np.random.default_rng(0).normal(size=(400, 100)).astype(np.float32)
+make = lambda over: jax.make_array_from_callback(x.shape, over(mesh), lambda part: x[part])
+state = {"split": make(parallel.batched), "whole": make(parallel.replicated)}
+assert not state["split"].is_fully_addressable
+like = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name in state}
+with Checkpoints(folder) as checkpoints:
+    for step in (1, 2):
+        checkpoints.save(step, state, {"step": step})
+    checkpoints.wait()
+    if jax.process_index() == 0:
+        largest = max((folder / "2").rglob("d/*"), key=lambda path: path.stat().st_size)
+        data = bytearray(largest.read_bytes())
+        data[len(data) // 2] ^= 1
+        largest.write_bytes(data)
+    multihost_utils.sync_global_devices("damaged")
+    again, meta = checkpoints.restore_newest(like, parallel.batched(mesh))
+    assert meta == {"step": 1}
+    checkpoints.save(2, again, {"step": 2, "again": True})
+"""
+
+
+def test_saved_by_two_processes_together(tmp_path):
+    """Each holds a part of the arrays. One may not be able to read at all what is damaged, and then both go back
+    to the step before. A single process reads what both wrote.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    start = [sys.executable, "-c", TWO, str(port)]
+    both = [subprocess.Popen([*start, str(i), str(tmp_path)], stdout=-1, stderr=-1, text=True) for i in range(2)]
+    try:
+        said = [process.communicate(timeout=120)[1] for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert [process.returncode for process in both] == [0, 0], said
+    assert all(re.search(r"2 is (damaged: (split|whole) is|not whole \(.*\)).*; going on from step 1", x) for x in said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "broken-2"]
+    x = np.random.default_rng(0).normal(size=(400, 100)).astype(np.float32)
+    like = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name in ("split", "whole")}
+    with Checkpoints(tmp_path) as checkpoints:
+        for devices, over in ((8, parallel.batched), (1, parallel.replicated)):
+            state, meta = checkpoints.restore_newest(like, over(parallel.mesh(jax.devices()[:devices])))
+            assert meta == {"step": 2, "again": True}
+            for array in state.values():
+                np.testing.assert_array_equal(array, x)
 
 
 KILLED = """

@@ -1,10 +1,5 @@
 """A checksum sees every bit and every place, and not how the arrays lie over devices."""
 
-import os
-import socket
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,37 +87,3 @@ def test_the_same_however_it_lies_over_devices(kind):
         for grid in (devices.reshape(4, 2), devices[:2].reshape(1, 2), devices[:1].reshape(1, 1)):
             found.add(one(jax.device_put(x, NamedSharding(Mesh(grid, ("a", "b")), PartitionSpec(*spec)))))
     assert len(found) == 1
-
-
-TWO = """
-import sys
-import jax
-jax.config.update("jax_num_cpu_devices", 2)
-jax.distributed.initialize(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
-import numpy as np
-from jax.sharding import PartitionSpec, NamedSharding
-from abx import parallel
-from abx.checksum import checksums
-x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
-over = parallel.batched(parallel.mesh())
-y = jax.make_array_from_callback(x.shape, over, lambda part: x[part])
-assert not y.is_fully_addressable and len(y.addressable_shards) == 2
-print(checksums({"x": y}), checksums({"x": x}))
-"""
-
-
-def test_the_same_over_two_processes():
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    start = [sys.executable, "-c", TWO, str(port)]
-    both = [subprocess.Popen([*start, str(i)], stdout=-1, stderr=-1, text=True, env=environment) for i in range(2)]
-    try:
-        said = [process.communicate(timeout=120) for process in both]
-    finally:
-        for process in both:
-            process.kill()
-    assert [process.returncode for process in both] == [0, 0], said
-    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
-    assert {out.splitlines()[-1] for out, _ in said} == {f"{checksums({'x': x})} {checksums({'x': x})}"}

@@ -1,19 +1,25 @@
-"""Checkpoints of the train state: written in the background, whole or not at all, the last few and the best kept."""
+"""Checkpoints of the train state: written in the background, whole or not at all, checked when they are read, the last
+few and the best kept."""
 
+import json
 import logging
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
-from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
+
+from abx.agreed import agreed
+from abx.checksum import by_path, checksums
+from abx.keep import Keep
 
 # Orbax reports every phase of every save at level INFO and its own retries at WARNING; what matters it raises.
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -23,44 +29,28 @@ class CheckpointError(Exception):
     """A checkpoint cannot be written or read; one sentence with the folder and the reason."""
 
 
-@dataclass
-class Keep(policy.PreservationPolicy):
-    """Which checkpoints stay: the newest few, and the one with the highest score.
-
-    Our own and not Orbax's `BestN`, for which a NaN is the best score there is, a checkpoint without one is never
-    deleted, and scores are forgotten when the program ends.
-    """
-
-    newest: int
-    best: bool
-    scores: dict[int, float] = field(default_factory=dict)
-    """Of the checkpoints that have one; finite."""
-
-    def best_of(self, steps: Sequence[int]) -> int | None:
-        """The later of equals."""
-        scored = [s for s in steps if s in self.scores]
-        return max(scored, key=lambda s: (self.scores[s], s)) if scored else None
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        steps = [int(c.step) for c in checkpoints]  # ascending
-        kept = {*steps[-self.newest :], self.best_of(steps) if self.best else None}
-        return [s in kept for s in steps]
+class Damaged(Exception):
+    """What was read is not what was saved."""
 
 
 class Checkpoints:
     """The folder `checkpoints/` of a run: one sub-folder per step, and beside the state a little `meta` in JSON.
 
-    A save that was cut off leaves a temporary folder, which is ignored, and removed at the next start.
+    A save that was cut off leaves a temporary folder, which is ignored, and removed at the next start. Orbax does not
+    notice when the bytes of an array change on disk; what is read is compared with the checksums of what was saved.
     """
 
-    def __init__(self, folder: Path, keep: int = 2, keep_best: bool = True, *, read_only: bool = False):
-        """`keep`: how many of the newest to keep; `keep_best`: and the one with the highest score.
+    def __init__(
+        self, folder: Path, keep: int = 2, keep_best: bool = True, keep_every: int = 0, *, read_only: bool = False
+    ):
+        """`keep`: how many of the newest to keep; `keep_best`: and the one with the highest score; `keep_every`: and
+        those whose step is a multiple of this (0 = none).
 
         `read_only`: for a look at a run that may be going on; nothing in the folder is made, moved or removed.
         """
         if folder.exists() and not folder.is_dir():
             raise CheckpointError(f"{folder} cannot hold checkpoints: it is a file")
-        self.folder, self.read_only, self.keep = folder, read_only, Keep(keep, keep_best)
+        self.folder, self.read_only, self.keep = folder, read_only, Keep(keep, keep_best, keep_every)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self.keep,
             enable_async_checkpointing=True,
@@ -76,7 +66,7 @@ class Checkpoints:
             raise CheckpointError(f"{folder} cannot hold checkpoints ({_short(wrong)})") from wrong
         for step in self.manager.all_steps():
             with suppress(Exception):  # a broken one has no score; what is wrong with it is said when it is wanted
-                score = self._meta(step)["score"]
+                score = self._content(step)["score"]
                 if score is not None:
                     self.keep.scores[step] = score
 
@@ -95,13 +85,15 @@ class Checkpoints:
     def save(self, step: int, state: Any, meta: Mapping[str, Any], score: float | None = None) -> None:
         """Start saving; returns as soon as the arrays are safe to be donated. `score`: higher is better, for keep-best.
 
+        Every process of a run has to save: each writes its part, and together they make the checksums.
         A step that is there already is left as it is. Raises: CheckpointError, also for the save before this one.
         """
         if step in self.steps():
             return
         if score is not None and math.isfinite(score):
             self.keep.scores[step] = score
-        content = {"score": self.keep.scores.get(step), "meta": dict(meta)}
+        content = {"score": self.keep.scores.get(step), "meta": dict(meta), "checksums": checksums(state)}
+        content["crc32"] = _crc32(content)
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(content))
         with self._writing():
             self.manager.save(step, args=args, force=True)
@@ -112,7 +104,8 @@ class Checkpoints:
         `shardings`: where each array goes, or one for all: any mesh, whatever it was saved from.
 
         Shardings are ours, never the saved ones: a template without them restores onto the old machine's devices.
-        Raises: CheckpointError when it is not whole, or holds arrays of other names, shapes or types than `like`.
+        Raises: CheckpointError when it is not whole, is not what was saved, or holds arrays of other names, shapes or
+        types than `like`.
         """
         self.wait()
         where = self.folder / str(step)
@@ -121,17 +114,24 @@ class Checkpoints:
         place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
         abstract = jax.tree.map(place, like, where_to)
         try:
-            saved = self.manager.item_metadata(step)["state"].tree
+            saved = agreed(lambda: self.manager.item_metadata(step)["state"].tree)
             found = _differences(_leaves(saved), _leaves(like))
+            content = self._content(step)
             if not found:
-                args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-                state, meta = self.manager.restore(step, args=args)["state"], self._meta(step)["meta"]
+                state = self._read(step, state=ocp.args.StandardRestore(abstract))["state"]
+        except Damaged as wrong:
+            raise CheckpointError(f"{where} is damaged: {wrong}") from wrong
         except Exception as wrong:  # Orbax raises some twenty kinds for a file that is missing or short
             _hush()
             raise CheckpointError(f"{where} is not whole ({_short(wrong)})") from wrong
         if found:
             raise CheckpointError(f"{where} is of another model: {found}")
-        return state, meta
+        if "checksums" in content:  # not in those of older versions
+            now, before = checksums(state), content["checksums"]
+            if changed := [name for name in now if now[name] != before.get(name)]:
+                more = f", nor are {len(changed) - 1} more" if len(changed) > 1 else ""
+                raise CheckpointError(f"{where} is damaged: {changed[0]} is not what was saved{more}")
+        return state, content["meta"]
 
     def restore_newest(self, like: Any, shardings: Any) -> tuple[Any, dict[str, Any]] | None:
         """The state and meta of the newest checkpoint that can be read; None when there is no checkpoint at all.
@@ -156,18 +156,29 @@ class Checkpoints:
 
     def _put_aside(self, step: int) -> None:
         """Out of the way of the next save of this step, but not thrown away: the fault may be the disk's."""
-        if self.read_only or jax.process_index() != 0:
+        if self.read_only:
             return
-        for i in range(1000):
-            aside = self.folder / (f"broken-{step}" if i == 0 else f"broken-{step}.{i}")
-            if not aside.exists():
-                (self.folder / str(step)).rename(aside)
-                break
+        names = (f"broken-{step}{suffix}" for suffix in ("", *(f".{i}" for i in range(1, 1000))))
+        aside = next((self.folder / name for name in names if not (self.folder / name).exists()), None)
+        if jax.process_index() == 0 and aside is not None:
+            (self.folder / str(step)).rename(aside)
+        # Else some processes of a run would find the step still there, and wait for ever for the others to save it.
+        multihost_utils.sync_global_devices(f"put aside {step}")
         self.keep.scores.pop(step, None)
         self.manager.reload()
 
-    def _meta(self, step: int) -> dict[str, Any]:
-        return self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    def _content(self, step: int) -> dict[str, Any]:
+        """What lies beside the state. Raises: Damaged."""
+        content = self._read(step, meta=ocp.args.JsonRestore())["meta"]
+        # Older versions wrote neither; the name of one of them may be what is damaged.
+        if {"crc32", "checksums"} & content.keys() and content.pop("crc32", None) != _crc32(content):
+            raise Damaged("meta is not what was saved")
+        return content
+
+    def _read(self, step: int, **items: Any) -> Any:
+        """Orbax's restore, at whose end processes wait for each other."""
+        read = lambda: self.manager.restore(step, args=ocp.args.Composite(**items))
+        return agreed(read, instead=lambda: ocp.multihost.sync_global_processes("_Checkpointer:restore"))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -203,12 +214,14 @@ class Checkpoints:
 
 
 def _leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and type of each array by its dotted path: the same for a state and for what Orbax says of a saved one."""
-    piece = lambda key: str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key))))
-    return {
-        ".".join(map(piece, path)): (tuple(leaf.shape), str(leaf.dtype))
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    """Shape and type of each array by its path."""
+    return {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in by_path(tree).items()}
+
+
+def _crc32(content: Any) -> int:
+    """Of JSON, whatever the order in which it is written."""
+    as_read = json.loads(json.dumps(content))
+    return zlib.crc32(json.dumps(as_read, sort_keys=True).encode())
 
 
 def _differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -1,8 +1,12 @@
 """A checkpoint is whole or not there, comes back bit for bit, and the last few and the best are kept."""
 
+import json
+import random
+import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -131,6 +135,13 @@ def test_keeps_the_last_two_and_the_best(tmp_path, scores, kept, best, restarts)
     assert sorted(int(p.name) for p in tmp_path.iterdir()) == kept
 
 
+def test_keeps_one_every_so_many_steps(tmp_path):
+    with Checkpoints(tmp_path, 1, True, 4) as checkpoints:
+        for step in (1, 2, 3, 4, 6, 7, 8, 9):
+            checkpoints.save(step, {"x": jnp.float32(step)}, {}, 1.0 if step == 2 else 0.5)
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [2, 4, 8, 9]
+
+
 def test_without_keep_best_only_the_last(tmp_path):
     with Checkpoints(tmp_path, keep=1, keep_best=False) as checkpoints:
         for step in (1, 2, 3):
@@ -216,6 +227,65 @@ def test_a_broken_one_gives_way_to_the_one_before(saved, sharding, harm, capfd):
         same(placed(small(4)), checkpoints.restore_newest(like(small()), sharding)[0])
 
 
+def flip(path: Path, bit: int) -> bytes:
+    """Turns over one bit of a file; returns what the file was."""
+    before = path.read_bytes()
+    changed = bytearray(before)
+    changed[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(changed)
+    return before
+
+
+def test_a_flipped_bit_of_an_array_is_never_taken_for_what_was_saved(saved, sharding, capfd):
+    """Orbax sees none of them: NOISE cannot be compressed, and what is decoded has no checksum of its own."""
+    rng = random.Random(0)
+    data = max((saved / "4").rglob("d/*"), key=lambda path: path.stat().st_size)
+    damaged = 0
+    for _ in range(10):
+        before = flip(data, rng.randrange(8 * data.stat().st_size))
+        with Checkpoints(saved, read_only=True) as checkpoints:
+            state, meta = checkpoints.restore_newest(like(small()), sharding)
+        same(placed(small(meta["step"])), state)  # step 4 only where the bit is part of nothing
+        said = capfd.readouterr().err
+        assert (meta["step"] == 2) == (said != "")
+        sentence = rf"{saved / '4'} is damaged: (model|target)\.w is not what was saved; going on from step 2\n"
+        damaged += bool(re.fullmatch(sentence, said))
+        data.write_bytes(before)
+    assert damaged >= 7
+    with Checkpoints(saved) as checkpoints:
+        assert checkpoints.restore_newest(like(small()), sharding)[1] == {"step": 4}
+    assert capfd.readouterr().err == ""
+
+
+def test_a_flipped_bit_beside_the_arrays_is_seen(tmp_path, sharding):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(4, {"x": jnp.float32(4)}, {"seen": 123, "name": "é"}, 0.5)
+    path = tmp_path / "4" / "meta" / "metadata"
+    text = path.read_text()
+    said = set()
+    for word in ("score", "0.5", "seen", "123", "checksums", "crc32", '"x"', "{", "00e9"):
+        at = text.index(word) + len(word) // 2
+        before = flip(path, 8 * at)
+        with Checkpoints(tmp_path, read_only=True) as checkpoints:
+            with pytest.raises(CheckpointError, match=r"4 is damaged: meta is not what was|4 is not whole") as found:
+                checkpoints.restore(4, {"x": jnp.float32(0)}, sharding)
+            said.add(str(found.value).split(" is ")[1][:7])
+            assert checkpoints.best() is None
+        path.write_bytes(before)
+    assert said == {"damaged", "not who"}
+
+
+def test_one_from_before_there_were_checksums(saved, sharding):
+    path = saved / "4" / "meta" / "metadata"
+    content = json.loads(path.read_text())
+    assert content.keys() == {"score", "meta", "checksums", "crc32"}
+    path.write_text(json.dumps({name: content[name] for name in ("score", "meta")}))
+    with Checkpoints(saved) as checkpoints:
+        state, meta = checkpoints.restore(4, like(small()), sharding)
+    same(placed(small(4)), state)
+    assert meta == {"step": 4}
+
+
 def test_all_broken_is_an_error_and_nothing_is_moved(saved, sharding):
     for step in ("2", "4"):
         HARM["no manifest"](saved / step)
@@ -260,6 +330,100 @@ def test_an_error_inside_is_not_hidden_by_a_save_that_fails(tmp_path, capsys):
     with pytest.raises(ZeroDivisionError), checkpoints:
         raise ZeroDivisionError
     assert "could not be written" in capsys.readouterr().err
+
+
+TWO = """
+import sys
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+jax.distributed.initialize(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
+from pathlib import Path
+import numpy as np
+from jax.experimental import multihost_utils
+from abx import parallel
+from abx.checkpoint import Checkpoints
+folder, mesh = Path(sys.argv[3]), parallel.mesh()
+x = np.random.default_rng(0).normal(size=(400, 100)).astype(np.float32)
+make = lambda over: jax.make_array_from_callback(x.shape, over(mesh), lambda part: x[part])
+state = {"split": make(parallel.batched), "whole": make(parallel.replicated)}
+assert not state["split"].is_fully_addressable
+like = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name in state}
+with Checkpoints(folder) as checkpoints:
+    for step in (1, 2):
+        checkpoints.save(step, state, {"step": step})
+    checkpoints.wait()
+    if jax.process_index() == 0:
+        largest = max((folder / "2").rglob("d/*"), key=lambda path: path.stat().st_size)
+        data = bytearray(largest.read_bytes())
+        data[len(data) // 2] ^= 1
+        largest.write_bytes(data)
+    multihost_utils.sync_global_devices("damaged")
+    again, meta = checkpoints.restore_newest(like, parallel.batched(mesh))
+    assert meta == {"step": 1}
+    checkpoints.save(2, again, {"step": 2, "again": True})
+"""
+
+
+def test_saved_by_two_processes_together(tmp_path):
+    """Each holds a part of the arrays. One may not be able to read at all what is damaged, and then both go back
+    to the step before. A single process reads what both wrote.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    start = [sys.executable, "-c", TWO, str(port)]
+    both = [subprocess.Popen([*start, str(i), str(tmp_path)], stdout=-1, stderr=-1, text=True) for i in range(2)]
+    try:
+        said = [process.communicate(timeout=120)[1] for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert [process.returncode for process in both] == [0, 0], said
+    assert all(re.search(r"2 is (damaged: (split|whole) is|not whole \(.*\)).*; going on from step 1", x) for x in said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "broken-2"]
+    x = np.random.default_rng(0).normal(size=(400, 100)).astype(np.float32)
+    like = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name in ("split", "whole")}
+    with Checkpoints(tmp_path) as checkpoints:
+        for devices, over in ((8, parallel.batched), (1, parallel.replicated)):
+            state, meta = checkpoints.restore_newest(like, over(parallel.mesh(jax.devices()[:devices])))
+            assert meta == {"step": 2, "again": True}
+            for array in state.values():
+                np.testing.assert_array_equal(array, x)
+
+
+KILLED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import numpy as np
+from abx.checkpoint import Checkpoints
+folder = Path(sys.argv[1])
+state = lambda step: {"x": np.random.default_rng(step).random(6_000_000, np.float32)}
+written = lambda: sum(path.stat().st_size for path in folder.glob("2*/**/d/*"))
+def kill():
+    while not written():
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+with Checkpoints(folder) as checkpoints:
+    checkpoints.save(1, state(1), {"step": 1})
+    checkpoints.wait()
+    threading.Thread(target=kill, daemon=True).start()
+    checkpoints.save(2, state(2), {"step": 2})
+"""
+
+
+def test_killed_in_the_middle_of_a_save(tmp_path, sharding):
+    """kill -9 as soon as there is a file with some of the arrays: what is there of it is not taken for a checkpoint."""
+    start = [sys.executable, "-c", KILLED, str(tmp_path)]
+    done = subprocess.run(start, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (half,) = (path for path in tmp_path.iterdir() if path.name != "1")
+    assert half.name == "2.orbax-checkpoint-tmp"
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [1]
+        state, meta = checkpoints.restore_newest({"x": jax.ShapeDtypeStruct((6_000_000,), jnp.float32)}, sharding)
+    assert meta == {"step": 1}
+    np.testing.assert_array_equal(state["x"], np.random.default_rng(1).random(6_000_000, np.float32))
+    assert not half.exists()
 
 
 FULL_DISK = """

@@ -23,7 +23,9 @@ from abx.experiment.saved import flat, from_json, to_json
 from recipes import NAMES, ROOT, load, tiny
 
 PRESETS = [(name, preset) for name in NAMES for preset in ("smoke", "small", "paper")]
-EVERYWHERE = "--out --steps --seed --resume --no-resume --dry-run --data.workers --ckpt.every --log.every --eval.every"
+EVERYWHERE = (
+    "--out --steps --seed --resume --no-resume --force --dry-run --data.workers --ckpt.every --log.every --eval.every"
+)
 
 
 def call(name: str, *argv: object) -> None:
@@ -184,6 +186,7 @@ def test_every_problem_at_once(refused, tmp_path):
         "--eval.every": -1,
         "--eval.batches": 0,
         "--ckpt.keep": 0,
+        "--ckpt.keep-every": -1,
         "--log.every": -5,
         "--ema.tau": 2,
         "--steps": 0,
@@ -332,7 +335,8 @@ def test_going_on_with_other_settings(refused, tmp_path):
     head, *changed = refused("ab_simclr", "--out", tmp_path, *other)
     assert f"{tmp_path} holds a run with other settings" in head
     assert "--no-resume" in head
-    assert changed == ["--data.value-views.scale was 0.1 0.5, now 0.1 0.4", "--optim.lr was 0.001, now 0.5"]
+    assert "--force" in head
+    assert changed == ["--data.value-views.scale: 0.1 0.5 -> 0.1 0.4", "--optim.lr: 0.001 -> 0.5"]
     assert json.loads((tmp_path / "config.json").read_text()) == to_json(recipe)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from abx.data.views import RandomCrops
-from abx.experiment.config import Recipe
+from abx.experiment.config import Checkpointing, Recipe
 from abx.experiment.saved import HARMLESS, differences, flat, from_json, to_json
 from recipes import NAMES, load
 
@@ -67,7 +67,7 @@ def test_every_change_that_matters_is_noticed(name):
         place(new, path)[path.rpartition(".")[2]] = another(value)
         if differences(old, new):
             noticed.add(path)
-    harmless = {"out", "resume", "dry_run", "data.workers", "data.worker", "data.max_rejected"}
+    harmless = {"out", "resume", "force", "dry_run", "data.workers", "data.worker", "data.max_rejected"}
     harmless |= {path for path in leaves(recipe) if path.startswith(("plan.", "ckpt.", "log.", "eval.every"))}
     assert noticed == leaves(recipe).keys() - harmless
     assert {path.partition(".")[0] for path in harmless} == {path.partition(".")[0] for path in HARMLESS}
@@ -77,23 +77,23 @@ def test_differences_speak_of_flags_and_both_values():
     recipe = load("ab_simclr").PRESETS["smoke"]
     other = changed(changed(recipe, "optim.lr", 0.5), "data.value_views.scale", [0.1, 0.9])
     assert differences(to_json(recipe), to_json(other)) == [
-        "--data.value_views.scale was 0.1 0.5, now 0.1 0.9",
-        "--optim.lr was 0.001, now 0.5",
+        "--data.value_views.scale: 0.1 0.5 -> 0.1 0.9",
+        "--optim.lr: 0.001 -> 0.5",
     ]
 
 
 def test_differences_of_another_method_are_one_sentence_for_each_part():
     old, new = (to_json(load(name).PRESETS["smoke"]) for name in ("simclr", "ab_simclr"))
     said = differences(old, new)
-    assert "--method was SimCLR, now AB" in said
-    assert "--data was PairData, now ABData" in said
+    assert "--method: SimCLR -> AB" in said
+    assert "--data: PairData -> ABData" in said
     assert len(said) == 2
 
 
 def test_a_setting_that_the_old_file_does_not_know():
     old = to_json(recipe := load("simclr").PRESETS["smoke"])
     del old["method"]["embed"]
-    assert differences(old, to_json(recipe)) == ["--method.embed was unknown, now 64"]
+    assert differences(old, to_json(recipe)) == ["--method.embed: unknown -> 64"]
 
 
 @pytest.mark.parametrize(
@@ -177,3 +177,11 @@ def test_out_that_cannot_be(tmp_path, monkeypatch):
     assert "--out" in problems(tmp_path / ("x" * 300))[0]
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
     assert "nothing may be written" in problems(tmp_path / "new")[0]
+
+
+@pytest.mark.parametrize(
+    ("every", "keep_every", "most"), [(10, 0, 4), (10, 20, 8), (10, 15, 7), (10, 1000, 4), (0, 20, 4), (7, 7, 18)]
+)
+def test_how_many_checkpoints_there_can_be(every, keep_every, most):
+    """Of 100 steps: the newest two, the best, the one being written, and those that stay before the last step."""
+    assert Checkpointing(every, keep_every=keep_every).most(100) == most

@@ -167,6 +167,10 @@ def test_a_full_disk_is_refused(tmp_path, monkeypatch):
     assert sentence.endswith("try another --out, or --ckpt.keep 1 (not 2), or --ckpt.no-keep-best")
     # The newest one, the best, the one that is being written.
     assert plan(replace(recipe, ckpt=replace(recipe.ckpt, keep=1))).problems == []
+    # And two in between.
+    more = plan(replace(recipe, ckpt=replace(recipe.ckpt, every=10, keep=1, keep_every=40)))
+    assert "the newest 1, the best and those of every 40 steps are kept" in value(more, "checkpoint")
+    assert more.problems[0].endswith("try another --out, or --ckpt.no-keep-best, or --ckpt.keep-every 0")
     # What the run's own checkpoints take already will be theirs again.
     (recipe.out / "checkpoints" / "50").mkdir(parents=True)
     (recipe.out / "checkpoints" / "50" / "state").write_bytes(bytes(int(size)))

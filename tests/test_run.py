@@ -13,13 +13,15 @@ import pytest
 from PIL import Image
 from runs import one_device, rows, saved, steps_of, tiny
 
-from abx import train
+from abx import parallel, train
 from abx.checkpoint import Checkpoints
 from abx.data.sources import SpecError
 from abx.experiment import Checkpointing, Evaluation, Logging, drawing
 from abx.experiment import run as running
 from abx.experiment.folder import load
 from abx.experiment.ledger import Ledger
+from abx.experiment.resuming import prepare
+from abx.experiment.saved import to_json
 from abx.train import TrainState
 
 
@@ -182,7 +184,7 @@ def test_no_resume_starts_anew(compiled, tmp_path, capsys):
     assert "step 0 of 8" in capsys.readouterr().out
     assert not (recipe.out / "checkpoints" / "mine.txt").exists()
     assert final(recipe.out)["params_sha256"] == one["params_sha256"]
-    running._prepare_folder(replace(recipe, resume=False, seed=1))  # also with other settings
+    prepare(replace(recipe, resume=False, seed=1))  # also with other settings
     assert json.loads((recipe.out / "config.json").read_text())["seed"] == 1
     assert sorted(p.name for p in recipe.out.iterdir()) == [".lock", "config.json", "environment.json"]
 
@@ -205,11 +207,13 @@ def test_no_resume_deletes_nothing_that_is_not_a_run(tmp_path, capsys):
 
 def test_other_settings_are_refused(tmp_path, capsys):
     recipe = tiny("simclr", tmp_path, **QUICK)
-    running._prepare_folder(recipe)
+    prepare(recipe)
     before = (recipe.out / "config.json").read_bytes()
+    prepare(replace(recipe, force=True, ckpt=replace(recipe.ckpt, keep_every=5)))  # neither of which matters
+    prepare(recipe)
     said = refused(replace(recipe, seed=1), capsys)
     assert "holds a run with other settings" in said
-    assert "seed was 0, now 1" in said
+    assert "--seed: 0 -> 1" in said
     assert (recipe.out / "config.json").read_bytes() == before
     (recipe.out / "config.json").write_text("{")
     assert "config.json cannot be read" in refused(recipe, capsys)
@@ -235,12 +239,16 @@ def test_a_checkpoint_of_another_program_is_one_sentence(compiled, tmp_path, cap
     recipe = tiny("simclr", tmp_path / "other", **QUICK)
     with Checkpoints(recipe.out / "checkpoints") as checkpoints:
         checkpoints.save(1, {"x": jnp.float32(1)}, {})
+    prepare(replace(recipe, seed=1))
+    before = (recipe.out / "config.json").read_bytes()
     with pytest.raises(SystemExit) as stopped:
-        running.run(recipe)
+        running.run(replace(recipe, force=True))  # which nothing can
     assert stopped.value.code == 1
     assert re.fullmatch(
         r"error: .*checkpoints/1 is of another model: .* and \d+ more differ\n", capsys.readouterr().err
     )
+    assert (recipe.out / "config.json").read_bytes() == before
+    assert not list(recipe.out.glob("config.*.json"))
 
 
 def test_data_that_has_changed_is_refused(compiled, tmp_path, monkeypatch, capsys):
@@ -255,13 +263,54 @@ def test_data_that_has_changed_is_refused(compiled, tmp_path, monkeypatch, capsy
     (pictures / "6.png").unlink()
     said = refused(recipe, capsys)
     assert f"--data.train: folder:{pictures} had 6 pictures when the run began and has 5 now" in said
+    assert "--force" in said
 
 
-def test_surroundings_of_before_are_kept(tmp_path, monkeypatch):
+def test_forced_to_go_on_with_other_settings_and_data(compiled, tmp_path, monkeypatch, capsys):
+    pictures, recipe = on_pictures(tmp_path, 6)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            running.run(recipe)
+    (pictures / "5.png").unlink()
+    other = replace(recipe, eval=replace(recipe.eval, train_images=7))
+    assert "--eval.train-images: 2000 -> 7" in refused(other, capsys)
+    running.run(replace(other, force=True))
+    said = capsys.readouterr()
+    assert "step 5 of 8" in said.out
+    assert said.err.splitlines() == [
+        f"{recipe.out} goes on with other data (--force)",
+        f"  --data.train: folder:{pictures} had 6 pictures when the run began and has 5 now",
+        f"{recipe.out} goes on with other settings (--force); config.1.json keeps those it had",
+        "  --eval.train-images: 2000 -> 7",
+    ]
+    assert final(recipe.out)["step"] == 8
+    config = lambda name: json.loads((recipe.out / name).read_text())
+    assert config("config.json") == to_json(replace(other, force=True))
+    assert config("config.1.json") == to_json(recipe)
+    running.run(other)  # which it now is
+    assert capsys.readouterr().err == ""
+    running.run(replace(recipe, force=True))
+    assert "--eval.train-images: 7 -> 2000" in capsys.readouterr().err
+    assert config("config.2.json")["eval"]["train_images"] == 7
+    (recipe.out / "config.mine.json").write_text("{}")
+    prepare(replace(recipe, seed=1, resume=False, force=True))  # deletes the run, and so its settings
+    left = {".lock", "config.json", "config.mine.json", "environment.json"}
+    assert {p.name for p in recipe.out.iterdir()} == left
+
+
+def test_surroundings_are_in_the_checkpoint(whole):
+    recipe, state = whole("simclr")
+    with Checkpoints(recipe.out / "checkpoints", read_only=True) as checkpoints:
+        _, meta = checkpoints.restore_newest(state, parallel.replicated(parallel.mesh()))
+    assert meta["environment"] == running.environment()
+    assert meta["config"] == to_json(recipe)
+
+
+def test_surroundings_of_before_are_kept(tmp_path):
     path = tmp_path / "environment.json"
     for device in ("a", "a", "b"):
-        monkeypatch.setattr(running, "environment", lambda device=device: {"devices": [device]})
-        running._write_environment(path)
+        running._write_environment(path, {"devices": [device]})
     assert json.loads(path.read_text()) == {"devices": ["b"], "earlier": [{"devices": ["a"]}]}
 
 

@@ -74,14 +74,15 @@ def _sized(recipe: R, preset: R) -> R:
 
 
 def fail(problems: Sequence[str]) -> NoReturn:
-    """Each problem on a line of its own to stderr, exit code 2.
-
-    A sentence begins with the flag to change, and names flags by their fields; typed, an underscore is a hyphen.
-    """
+    """Each problem on a line of its own to stderr, exit code 2. A sentence begins with the flag to change."""
     for problem in problems:
-        problem = re.sub(r"(?<!\S)--[a-z][\w.]*", lambda flag: flag[0].replace("_", "-"), problem)
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {as_typed(problem)}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def as_typed(sentence: str) -> str:
+    """A sentence that names flags by their fields, with hyphens in them for underscores."""
+    return re.sub(r"(?<!\S)--[a-z][\w.]*", lambda flag: flag[0].replace("_", "-"), sentence)
 
 
 def _nobody_reads() -> NoReturn:

@@ -31,6 +31,14 @@ class Checkpointing:
     """How many of the newest checkpoints to keep."""
     keep_best: bool = True
     """Also keep the checkpoint with the highest k-NN accuracy (eval/knn_top1)."""
+    keep_every: int = 0
+    """Also keep every checkpoint whose step is a multiple of this; 0 = none."""
+
+    def most(self, steps: int) -> int:
+        """How many a run of so many steps may have at a time, with the one that is being written."""
+        # Of those in between, whose steps are multiples of both, the last may be the one that is being written.
+        between = (steps - 1) // math.lcm(self.every, self.keep_every) if self.every and self.keep_every else 0
+        return self.keep + self.keep_best + between + 1
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,8 @@ class Recipe:
     """Seed of everything random: initialisation, order of the pictures, crops, augmentation."""
     resume: bool = True
     """Go on from the newest checkpoint in --out, if any. --no-resume: the run in --out is DELETED and begun anew."""
+    force: bool = False
+    """Go on although settings or data are not what the run began with; what differs is printed."""
     size: Literal["", "Ti", "S", "B", "L", "H"] = ""
     """Backbone of one of these sizes, in place of its own width, depth, heads and mlp (paper, Figure 4 left)."""
     mesh: Meshes = field(default_factory=Meshes)
@@ -120,7 +130,7 @@ class Recipe:
         for group, part in groups.items():
             for f in dataclasses.fields(part):
                 value = getattr(part, f.name)
-                least = 0 if f.name == "every" else 1
+                least = 0 if f.name.endswith("every") else 1
                 if isinstance(value, int) and not isinstance(value, bool) and value < least:
                     found.append(f"--{group}.{f.name} must be at least {least}, not {value}")
         for name in ("train", "test"):

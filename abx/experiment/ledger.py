@@ -93,7 +93,8 @@ class Ledger:
         return dict(self.rejected)
 
     def restore(self, step: int, saved: dict[str, int]) -> None:
-        self.step, self.rejected = step, Counter(saved)
+        # A run that was forced to go on with other data may have other streams.
+        self.step, self.rejected = step, Counter({name: n for name, n in saved.items() if name in self.sources})
 
     def reports(self, enough: int = 1) -> list[str]:
         """Of each stream more of which could not be used than is allowed, once so many pictures were tried."""

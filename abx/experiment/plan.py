@@ -167,19 +167,21 @@ def _evaluation(recipe: Recipe) -> list[str]:
 def _disk(recipe: Recipe, size: int) -> tuple[list[str], list[str]]:
     """`size`: bytes of a checkpoint."""
     ckpt, folder = recipe.ckpt, recipe.out / "checkpoints"
-    kept = f"the newest {ckpt.keep}" + (" and the best" if ckpt.keep_best else "")
-    most = (ckpt.keep + ckpt.keep_best + 1) * size
+    kept = [f"the newest {ckpt.keep}"] + ["the best"] * ckpt.keep_best
+    kept += [f"those of every {ckpt.keep_every:,} steps"] * (ckpt.keep_every > 0)
+    said = " and ".join([", ".join(kept[:-1]), kept[-1]] if len(kept) > 1 else kept)
+    most = ckpt.most(recipe.steps) * size
     taken = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     free = shutil.disk_usage(_existing(recipe.out)).free + taken
     lines = [
-        f"checkpoint   {_bytes(size)}; {kept} are kept: with the one being written up to {_bytes(most)}, there are "
+        f"checkpoint   {_bytes(size)}; {said} are kept: with the one being written up to {_bytes(most)}, there are "
         f"{_bytes(free)}",
         f"folder       {recipe.out}" + (", which is there already" if recipe.out.exists() else ""),
     ]
     if most <= free:
         return lines, []
     less = ["another --out"] + [f"--ckpt.keep 1 (not {ckpt.keep})"] * (ckpt.keep > 1)
-    less += ["--ckpt.no-keep-best"] * ckpt.keep_best
+    less += ["--ckpt.no-keep-best"] * ckpt.keep_best + ["--ckpt.keep-every 0"] * (ckpt.keep_every > 0)
     said = f"checkpoints need up to {_bytes(most)}, and there are {_bytes(free)}"
     return lines, [f"--out {recipe.out}: {said}; try {', or '.join(less)}"]
 

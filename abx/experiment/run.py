@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -30,7 +29,8 @@ from abx.experiment.folder import locked, verdict
 from abx.experiment.ledger import Ledger, TooManyRejected
 from abx.experiment.monitor import Monitor
 from abx.experiment.plan import plan
-from abx.experiment.saved import differences, to_json
+from abx.experiment.resuming import check_data, prepare, settle
+from abx.experiment.saved import to_json, write_json
 from abx.fit import Diverged, Pace, fit
 from abx.log import MetricsLog, read_metrics
 from abx.methods.ab import AB
@@ -76,8 +76,10 @@ def run(recipe: Recipe) -> TrainState | None:
 def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainState, int]:
     """The last state, and the signal that cut the run short (0 = none)."""
     began, out = time.monotonic(), recipe.out
+    surroundings, changed = environment(), list[str]()
     if hosts.first():
-        _prepare_folder(recipe)
+        changed = prepare(recipe)
+        _write_environment(out / "environment.json", surroundings)
     hosts.barrier("folder")
     monitor = Monitor.open(recipe, sources) if recipe.eval.every else None
     tx = recipe.optim.build(recipe.steps)
@@ -86,20 +88,16 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
     first = recipe.data.batches(sources, recipe.seed)[0]
     fingerprints = _fingerprints(recipe, sources)
     ledger = Ledger(recipe.data, sources, out / "rejected.jsonl", writes=hosts.first())
-    with Checkpoints(out / "checkpoints", recipe.ckpt.keep, recipe.ckpt.keep_best) as checkpoints:
+    ckpt = recipe.ckpt
+    with Checkpoints(out / "checkpoints", ckpt.keep, ckpt.keep_best, ckpt.keep_every) as checkpoints:
         state = _state(recipe, tx, mesh, first.batch, checkpoints, ledger, fingerprints)
         if hosts.first():
+            settle(recipe, changed)
             draw_first_views(out / "views.png", recipe.data, sources, first)
         start, took = int(state.step), time.monotonic() - began
         print(f"{out}: step {start} of {recipe.steps}, {_describe(recipe, state)}, ready in {took:.0f} s", flush=True)
-        pace = Pace(
-            recipe.steps,
-            recipe.log.every,
-            recipe.eval.every,
-            recipe.ckpt.every,
-            views_per_step(recipe.data),
-            recipe.guard.spike,
-        )
+        per_step, log_every, eval_every = views_per_step(recipe.data), recipe.log.every, recipe.eval.every
+        pace = Pace(recipe.steps, log_every, eval_every, ckpt.every, per_step, recipe.guard.spike)
         with MetricsLog(out / "metrics.jsonl", start, writes=hosts.first()) as log, _kept(recipe):
             state, cut = fit(
                 train.make_step(recipe.method, tx, recipe.ema.schedule(recipe.steps), recipe.seed, mesh),
@@ -116,6 +114,7 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
                     "data": fingerprints,
                     "stream": STREAM,
                     "rejected": ledger.saved(),
+                    "environment": surroundings,
                 },
             )
     whole = hosts.own(state, mesh)
@@ -164,39 +163,13 @@ def _mesh(recipe: Recipe) -> Mesh:
     return mesh
 
 
-OURS = ("checkpoints", "metrics.jsonl", "rejected.jsonl", "final.json", "report.txt", "views.png", "value_map.png")
-"""What a run leaves in its folder, beside `config.json`, the first to come and the last to go."""
-
-
-def _prepare_folder(recipe: Recipe) -> None:
-    """config.json and environment.json; refuses to go on with another configuration than the folder's."""
-    out, path = recipe.out, recipe.out / "config.json"
-    if not recipe.resume:
-        there = [name for name in OURS if (out / name).exists()]
-        if there and not path.exists():
-            fail([f"--no-resume would delete {', '.join(there)} in {out}, which holds no config.json and so no run"])
-        for name in (*there, "config.json"):
-            stale = out / name
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
-    if path.exists():
-        try:
-            changed = differences(json.loads(path.read_text()), to_json(recipe))
-        except ValueError:
-            fail([f"{path} cannot be read; give another --out, or --no-resume to start anew"])
-        if changed:
-            fail([f"{out} holds a run with other settings; give another --out, or --no-resume to start anew", *changed])
-    _write_json(path, to_json(recipe))
-    _write_environment(out / "environment.json")
-
-
-def _write_environment(path: Path) -> None:
+def _write_environment(path: Path, now: dict[str, Any]) -> None:
     """What the run goes on in; other surroundings that it was in before are kept under `earlier`."""
-    now = environment()
     if path.exists():
         before = json.loads(path.read_text())
         earlier = before.pop("earlier", [])
-        now["earlier"] = earlier if before == now else [*earlier, before]
-    _write_json(path, now)
+        now = now | {"earlier": earlier if before == now else [*earlier, before]}
+    write_json(path, now)
 
 
 def environment() -> dict[str, Any]:
@@ -234,26 +207,9 @@ def _state(
     state, meta = found
     if meta.get("stream") != STREAM:
         fail([f"--out {recipe.out} was begun by another version of abx, whose batches are others; give another --out"])
-    changes = [_change(recipe, name, meta["data"][name], now) for name, now in data.items()]
-    if changed := [sentence for sentence in changes if sentence]:
-        fail(changed)
+    check_data(recipe, meta["data"], data)
     ledger.restore(int(state.step), meta["rejected"])
     return TrainState(*state)
-
-
-def _change(recipe: Recipe, name: str, before: list[Any], now: list[Any]) -> str:
-    """How a stream's data is not what the run began with; "" if it is."""
-    if before == now:
-        return ""
-    stream, flag = recipe.data.streams()[name], f"--data.{name}"
-    if before[0] != now[0]:
-        what = f"{stream.spec} had {before[0]:,} pictures when the run began and has {now[0]:,} now"
-    elif before[1] == now[1] and stream.texts is not None:
-        flag = f"{recipe.data.flag(name, 'text')}.tokenizer"
-        what = f"{stream.texts.tokenizer} is another tokenizer than when the run began"
-    else:
-        what = f"{stream.spec} holds other pictures than when the run began"
-    return f"{flag}: {what}; put back what the run began with, or give another --out"
 
 
 def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, ledger: Ledger, complete: bool) -> None:
@@ -271,7 +227,7 @@ def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, ledger: Ledger,
             last |= row
         last.pop("step", None)
         final = {"step": int(state.step), "params_sha256": digests(state), "metrics": _finite(last)}
-        _write_json(out / "final.json", final)
+        write_json(out / "final.json", final)
     print(text)
     names = [
         n for n in ("report.txt", "views.png", "value_map.png", "metrics.jsonl", "final.json") if (out / n).exists()
@@ -292,10 +248,3 @@ def _describe(recipe: Recipe, state: TrainState) -> str:
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
     return {k: v if np.isfinite(v) else None for k, v in metrics.items()}
-
-
-def _write_json(path: Path, value: Any) -> None:
-    """Whole or not at all."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(value, indent=1) + "\n")
-    beside.replace(path)

@@ -1,12 +1,13 @@
 """Configurations as JSON and back, and how two of them differ."""
 
 import dataclasses
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 HARMLESS = (
-    *("out", "resume", "dry_run", "guard", "mesh", "plan", "ckpt", "log", "eval.every"),
+    *("out", "resume", "force", "dry_run", "guard", "mesh", "plan", "ckpt", "log", "eval.every"),
     *("data.workers", "data.worker", "data.max_rejected"),
 )
 """Settings that change neither the training nor what is measured, and so may differ when a run is resumed."""
@@ -58,7 +59,7 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any) -> list[str]:
-    """Settings of two configurations (as JSON) that differ and matter: "--optim.lr was 0.001, now 0.002"."""
+    """Settings of two configurations (as JSON) that differ and matter: "--optim.lr: 0.001 -> 0.002"."""
     a, b = flat(old), flat(new)
     changed = [k for k in sorted(a.keys() | b.keys()) if a.get(k, _ABSENT) != b.get(k, _ABSENT) and not _harmless(k)]
     # Of a part that is another class, only that is said: its settings cannot be compared.
@@ -70,7 +71,7 @@ def differences(old: Any, new: Any) -> list[str]:
         was, now = (typed(x[k]) if k in x else "unknown" for x in (a, b))
         if k.endswith(".class"):
             was, now = was.rpartition(".")[2], now.rpartition(".")[2]
-        said.append(f"--{k.removesuffix('.class')} was {was}, now {now}")
+        said.append(f"--{k.removesuffix('.class')}: {was} -> {now}")
     return said
 
 
@@ -84,3 +85,10 @@ def _harmless(key: str) -> bool:
 def typed(value: Any) -> str:
     """As one types it."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(value, indent=1) + "\n")
+    beside.replace(path)

@@ -23,8 +23,8 @@ def by_path(tree: Any) -> dict[str, Any]:
 def checksums(tree: Any) -> dict[str, int]:
     """A number in [0, 2^32) for each array, by its path. Every process of a run must ask, and all get the same.
 
-    Another value of one element is another number for certain; of several, and elements that change places, with
-    a probability of 1 - 2^-32. Types and shapes are not looked at.
+    Another value of one element of up to 32 bits is another number for certain; of several, and elements that change
+    places, with a probability of 1 - 2^-32. Types and shapes are not looked at.
     """
     # An array at a time and not all in one program: most of a state are a few shapes again and again.
     found = {path: _checksum(x, _everywhere(x)) for path, x in by_path(tree).items()}

@@ -10,7 +10,7 @@ import tyro
 
 import abx
 from abx.cli.embed import Embed
-from abx.cli.runs import Report, ValueMap
+from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
 
 
@@ -32,6 +32,7 @@ class Probe:
 Verb = (
     Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
+    | Annotated[Replay, tyro.conf.subcommand("replay")]
     | Annotated[Probe, tyro.conf.subcommand("probe")]
     | Annotated[Table, tyro.conf.subcommand("table")]
     | Annotated[Embed, tyro.conf.subcommand("embed")]
@@ -46,6 +47,7 @@ Runs are made by recipes, e.g. python recipes/ab_simclr.py; see recipes/*.py.
 Examples:
   abx report runs/ab_simclr-smoke
   abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
+  abx replay runs/ab_simclr-smoke
   abx probe --run runs/ab_simclr-smoke
   abx table runs/simclr-small runs/ab_simclr-small
   abx embed runs/ab_simclr-smoke --data folder:~/Pictures --out features.npz
@@ -95,7 +97,7 @@ def _main(argv: Sequence[str] | None) -> None:
         )
         of_tokenizer()
         return
-    verb: Report | ValueMap | Table | Embed | Probe | Data | Tokenizer = tyro.cli(
+    verb: Report | ValueMap | Replay | Table | Embed | Probe | Data | Tokenizer = tyro.cli(
         Verb, args=args or ["--help"], prog="abx", description=ABOUT
     )
     assert not isinstance(verb, Probe | Data | Tokenizer)

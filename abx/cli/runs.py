@@ -1,4 +1,4 @@
-"""Verbs over runs: `abx report`, `abx value-map`."""
+"""Verbs over runs: `abx report`, `abx value-map`, `abx replay`."""
 
 import json
 import math
@@ -45,6 +45,20 @@ class ValueMap:
 
     def __call__(self) -> None:
         value_map(self)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A step that was refused, because its loss or gradient was not finite or a spike, made once more with checks on:
+    which numbers are not finite, and where the first arises."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of the run that stopped; its diverged-STEP holds state, batch and key."""
+    json: bool = False
+    """Also print one JSON object, on the last line: {"step": 41, "loss": null, "again": true, "gradients": [...]}."""
+
+    def __call__(self) -> None:
+        replay(self)
 
 
 def report(verb: Report) -> None:
@@ -104,6 +118,24 @@ def value_map(verb: ValueMap) -> None:
     except OSError as wrong:
         fail(f"--out {verb.out} cannot be written: {wrong.strerror or wrong}")
     print(f"written: {verb.out}")
+
+
+def replay(verb: Replay) -> None:
+    recipe = _recipe(verb.run)
+
+    from abx.checkpoint import CheckpointError
+    from abx.data.sources import SpecError
+    from abx.experiment.replay import replay
+
+    try:
+        found = replay(recipe, verb.run)
+    except (SpecError, CheckpointError) as wrong:
+        fail(str(wrong))
+    print(found.text)
+    if verb.json:
+        node = found._asdict() | {"folder": str(found.folder)}
+        node |= {k: v if math.isfinite(v) else None for k, v in node.items() if isinstance(v, float)}
+        print(json.dumps(node))
 
 
 def _recipe(run: Path) -> "Recipe":

@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,19 @@ from typing import Any
 import numpy as np
 import tyro
 
-from abx.analysis.paper import figures
 from abx.checkpoint import CheckpointError
 from abx.data.sources import BadRecord, Source, SpecError
 from abx.data.specs import open_for
 from abx.experiment.cli import fail
+from abx.experiment.entry import beside_paper, row_of
 from abx.experiment.given import about as about_given
 from abx.experiment.given import read_given
 from abx.experiment.loading import Subject, config_of, load_subject, untrained
 from abx.experiment.material import Material, Part
 from abx.experiment.measuring import measure
 from abx.experiment.probing import DRAWN_TEST, DRAWN_TRAIN, NO_TRAINING, PRESETS, TOKENS, Probe
-from abx.experiment.results import FILE, described
-from abx.experiment.rows import SHOWN, Row, append, line, table
-from abx.experiment.run import environment
+from abx.experiment.results import FILE
+from abx.experiment.rows import Row, append, line, table
 from abx.experiment.saved import to_json
 from abx.probes.cache import cache_folder, digest, identity, kept
 from abx.probes.features import Look, some
@@ -117,8 +115,6 @@ def probe(recipe: Probe) -> list[Row]:
     asked = part("test", test, named.test)
     material = Material(recipe, subject.backbone, origin, look, named.task, None, known, asked, towers, about, frozen)
     rows = _measured(material)
-    if digest(subject.backbone) != frozen:
-        raise AssertionError("the backbone is not what it was before it was probed")
     _say(recipe, rows, [beside_paper(row, subject) for row in rows])
     return rows
 
@@ -154,7 +150,7 @@ def _of_files(recipe: Probe) -> list[Row]:
 
 
 def _measured(m: Material) -> list[Row]:
-    """A row for each probe. The task of `m` need not know of its data yet.
+    """A row for each probe, kept as soon as there is one. The task of `m` need not know of its data yet.
 
     Exits with 2 when it does not fit them.
     """
@@ -168,30 +164,17 @@ def _measured(m: Material) -> list[Row]:
     rows = []
     for kind in m.recipe.probes:
         began = time.monotonic()
-        rows.append(_row(m, kind, measure(kind, m), time.monotonic() - began))
+        rows.append(row_of(m, kind, measure(kind, m), time.monotonic() - began))
+        if m.backbone is not None and digest(m.backbone) != m.sha256:
+            raise AssertionError("the backbone is not what it was before it was probed")
+        append(m.recipe.folder / FILE, rows[-1:])
         print(line(rows[-1]), flush=True)
     return rows
 
 
 def _say(recipe: Probe, rows: list[Row], paper: list[str]) -> None:
-    """Keep the rows, and show them."""
-    append(recipe.folder / FILE, rows)
+    """All rows, with the paper's figures."""
     print(f"\n{table(rows, paper)}\nwritten: {recipe.folder / FILE}")
-
-
-def beside_paper(row: Row, subject: Subject) -> str:
-    """The paper's figures of the same method by the same probe, with their tables: "72.2 (1), 68.0 (2)". Those of
-    networks that were trained on the same data, where there are some, else the first."""
-    if subject.recipe is None:
-        return ""
-    task, probe = str(row["task"]).removeprefix("scenes-"), str(row["probe"])
-    ours = described(subject.run, subject.recipe)
-    said = []
-    for metric in SHOWN:
-        found = figures(ours.system, probe, task, metric) if metric in row else []
-        same = [each for each in found if (each.block.reward, each.block.value) == (ours.reward, ours.value)]
-        said += [f"{metric} {each.percent:.1f} ({each.block.table})" for each in same or found[:1]]
-    return ", ".join(said)
 
 
 def _limit(given: int | None, source: Source, drawn: int) -> int:
@@ -240,40 +223,3 @@ def _progress(flag: str) -> Callable[[int, int], None]:
             print(f"--{flag}: {done:,} of {total:,} pictures", flush=True)
 
     return say
-
-
-def _row(m: Material, kind: str, figures: dict[str, Any], seconds: float) -> Row:
-    """What was measured, on what, and with what."""
-    now, parts = environment(), {"test": m.test}
-    if figures["n_train"] and m.train is not None:
-        parts["train"] = m.train
-    finite = {k: (v if not isinstance(v, float) or np.isfinite(v) else None) for k, v in figures.items()}
-    counts = {k: int(figures[k]) for k in ("n_train", "n_test")}
-    rejected = {name: len(part.features.rejected) for name, part in parts.items() if part.features.rejected}
-    # A data set's name stands for its own pictures alone.
-    own = not (m.recipe.train or m.recipe.test or m.recipe.features)
-    named = m.recipe.task.partition(":")[0] if own else m.task.name
-    row: Row = {
-        "probe": kind,
-        "task": "retrieval" if kind == "retrieval" else named,
-        "kind": "retrieval" if kind == "retrieval" else m.task.name,
-        **m.origin,
-        "train": m.train.spec if "train" in parts and m.train is not None else "",
-        "test": m.test.spec,
-    }
-    row |= finite | counts
-    if rejected:
-        row["rejected"] = rejected
-    if m.backbone is None:
-        row["features_sha256"] = m.sha256
-    else:
-        row |= {"size": m.look.size, "view": m.look.shows, "backbone_sha256": m.sha256}
-    return row | {
-        "seed": m.recipe.seed,
-        "seconds": round(seconds, 2),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": ", ".join(sorted(set(now["devices"]))),
-        "devices": len(now["devices"]),
-        "command": now["command"],
-        "versions": {"abx": now["abx"], "python": now["python"], **now["packages"]},
-    }

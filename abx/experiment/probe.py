@@ -25,7 +25,7 @@ from abx.experiment.probing import DRAWN_TEST, DRAWN_TRAIN, NO_TRAINING, PRESETS
 from abx.experiment.results import FILE
 from abx.experiment.rows import Row, append, line, table
 from abx.experiment.saved import to_json
-from abx.probes.cache import cache_folder, digest, identity, kept
+from abx.probes.cache import cache_folder, digest, digest_of_facts, identity, kept
 from abx.probes.features import Look, some
 from abx.probes.questions import renumbered
 from abx.probes.tasks import Classification
@@ -160,7 +160,8 @@ def _measured(m: Material) -> list[Row]:
         task = m.task.over(source, known)
         if found := task.lacking(known, asked.facts):
             fail([f"--task {m.recipe.task}: {sentence}" for sentence in found])
-        m = m._replace(test=asked, task=task, language=task.language(source), about=m.about | {"task": to_json(task)})
+        about = m.about | {"task": to_json(task), "facts": digest_of_facts(known)}
+        m = m._replace(test=asked, task=task, language=task.language(source), about=about)
     rows = []
     for kind in m.recipe.probes:
         began = time.monotonic()

@@ -3,8 +3,10 @@
 import os
 import stat
 from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
+from jaxtyping import Int
 
 from abx.data.images import MAX_BYTES, looks_like_picture
 from abx.data.patterns import nearest
@@ -81,6 +83,9 @@ class Folder(Files):
             return Record(_read(path), -1 if self._labels is None else int(self._labels[i]))
         except OSError as error:
             raise BadRecord(f"cannot be read: {error.strerror or error}") from error
+
+    def files(self, records: Int[np.ndarray, " r"]) -> Iterable[bytes]:
+        return (os.path.join(os.fsencode(self.root), self._names[i]) for i in records.tolist())
 
     def name(self, i: int) -> str:
         return self._printable(self._names[i])

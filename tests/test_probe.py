@@ -17,7 +17,13 @@ from abx.experiment import feeding, probe, probing, rows
 from abx.experiment import run as running
 from abx.experiment.given import read_given
 from abx.experiment.loading import load_subject, named, untrained
-from abx.experiment.probe_settings import DecoderSettings, FineTuneSettings, LinearSettings, MapSettings
+from abx.experiment.probe_settings import (
+    DecoderSettings,
+    FineTuneSettings,
+    KNNSettings,
+    LinearSettings,
+    MapSettings,
+)
 from abx.experiment.probing import PRESETS, Probe
 from abx.experiment.results import read_results, read_runs
 from abx.experiment.run import digests
@@ -59,7 +65,11 @@ def test_all_kinds_over_one_pass_of_features(run, data, tmp_path, monkeypatch, c
     assert len(passes) == 2
     assert [row["probe"] for row in found] == list(kinds)
     for row in found:
-        assert (row["n_train"], row["n_test"], row["rejected"]) == (36, 24, {"test": 1, "train": 1})
+        # The linear probe keeps a fifth of so few apart, to choose its learning rate by.
+        n_train = 29 if row["probe"] == "linear" else 36
+        assert (row["n_train"], row["n_test"], row["rejected"]) == (n_train, 24, {"test": 1, "train": 1})
+        assert (row["size"], row["view"], len(row["settings"])) == (16, "centre", 8)
+        assert row.get("steps") == {"linear": 4, "map": 5, "decoder": 5, "finetune": 5}.get(row["probe"])
         assert row["backbone_sha256"] == cache.digest(state.model.backbone)
         assert (row["run"], row["network"], row["step"]) == (str(recipe.out), "online", 2)
         assert 0 <= row["top1"] <= 1
@@ -73,7 +83,13 @@ def test_all_kinds_over_one_pass_of_features(run, data, tmp_path, monkeypatch, c
     again = probe.probe(replace(asked, probes=("knn", "linear", "map")))
     assert len(passes) == 2
     assert figures(again) == [figures(found)[i] for i in (0, 1, 3)]
-    assert len(read_runs([tmp_path / "out"])[0].results) == 9
+    # From anywhere, and of another training of the probe, which is another measurement.
+    monkeypatch.chdir("/")
+    results = read_runs([tmp_path / "out"])[0].results
+    assert len(results) == 9
+    assert len({result.settings for result in results}) == 6
+    (other,) = probe.probe(replace(asked, probes=("knn",), knn=KNNSettings(k=3)))
+    assert other["settings"] != found[0]["settings"]
 
 
 def test_networks_and_the_features_they_give(run, data, tmp_path):

@@ -1,5 +1,7 @@
 """A row of results: what was measured, on what, and with what; and what the paper says beside it."""
 
+import hashlib
+import json
 from datetime import UTC, datetime
 
 import numpy as np
@@ -7,9 +9,11 @@ import numpy as np
 from abx.analysis.paper import figures
 from abx.experiment.loading import Subject
 from abx.experiment.material import Figures, Material
-from abx.experiment.results import described
+from abx.experiment.probing import Probe
 from abx.experiment.rows import SHOWN, Row
 from abx.experiment.run import environment
+from abx.experiment.saved import to_json
+from abx.experiment.systems import described
 
 
 def row_of(m: Material, kind: str, found: Figures, seconds: float) -> Row:
@@ -31,11 +35,11 @@ def row_of(m: Material, kind: str, found: Figures, seconds: float) -> Row:
         "train": m.train.spec if "train" in parts and m.train is not None else "",
         "test": m.test.spec,
     }
-    row |= finite | counts
+    row |= finite | counts | {"settings": settings_key(m.recipe, kind)}
     if rejected:
         row["rejected"] = rejected
     if m.backbone is None:
-        row["features_sha256"] = m.sha256
+        row |= {"features_sha256": m.sha256, "labels_sha256": labels_key(m)}
     else:
         row |= {"size": m.look.size, "view": m.look.shows, "backbone_sha256": m.sha256}
     return row | {
@@ -47,6 +51,19 @@ def row_of(m: Material, kind: str, found: Figures, seconds: float) -> Row:
         "command": now["command"],
         "versions": {"abx": now["abx"], "python": now["python"], **now["packages"]},
     }
+
+
+def settings_key(recipe: Probe, kind: str) -> str:
+    """Stands for all that a person chooses of this probe: figures with another one cannot be compared."""
+    said = json.dumps(to_json(getattr(recipe, kind, None)), sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
+def labels_key(m: Material) -> str:
+    """Stands for the classes of the pictures that features from elsewhere are of: the same for two networks' features
+    of the same pictures."""
+    labels = [[fact.label for fact in part.facts] for part in (m.train, m.test) if part is not None]
+    return hashlib.sha256(json.dumps([m.test.source.classes, labels]).encode()).hexdigest()[:8]
 
 
 def beside_paper(row: Row, subject: Subject) -> str:

@@ -35,6 +35,7 @@ def finetune(m: Material) -> Figures:
     def pairs(loaded: Loaded) -> Loaded:
         return loaded._replace(batch=Pictures(loaded.batch.images[:, 0], labels[loaded.records["train"]]))
 
+    steps = steps_for(settings.epochs, len(rows), batch)
     state = trained(
         f"finetune-{m.task.name}",
         method,
@@ -42,7 +43,7 @@ def finetune(m: Material) -> Figures:
         None,
         recipe=m.recipe,
         optim=settings.optim,
-        steps=steps_for(settings.epochs, len(rows), batch),
+        steps=steps,
         batch=batch,
         about=m.about | {"scale": settings.scale},
         rescale=method.rescale,
@@ -54,7 +55,7 @@ def finetune(m: Material) -> Figures:
     scores = [np.asarray(_by_pictures(state.model, spread(each.images)))[: len(each.places)] for each in seen]
     if rejected:
         raise SpecError(f"--test: {rejected[0][0]} could be read before and now cannot: {rejected[0][1]}")
-    return m.scored(np.concatenate(scores)) | {"n_train": len(rows), "batch": batch}
+    return m.scored(np.concatenate(scores)) | {"n_train": len(rows), "batch": batch, "steps": steps}
 
 
 class Chosen:

@@ -1,5 +1,6 @@
 """A backbone to look at: that of a run's checkpoint, or an untrained one."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,9 +24,10 @@ class Subject(NamedTuple):
 
     backbone: ViT
     run: str
-    """Folder of the run; "none" for one that was never trained."""
+    """Folder of the run, from the root, so that results that name it can be read from anywhere; "none" for one that was
+    never trained."""
     init: str
-    """What the untrained one is; "" for a run's."""
+    """What the untrained one is, a folder from the root; "" for a run's."""
     network: Network
     step: int
     recipe: Recipe | None = None
@@ -62,7 +64,7 @@ def load_subject(run: Path, network: Network = "online", step: str = "newest") -
         raise SpecError(f"--run {run} holds no complete checkpoint yet")
     state = TrainState(*found[0])
     model = state.model if network == "online" else state.target
-    return Subject(model.backbone, str(run), "", network, int(state.step), recipe, model)
+    return Subject(model.backbone, os.path.abspath(run), "", network, int(state.step), recipe, model)
 
 
 def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap") -> Subject:
@@ -83,7 +85,7 @@ def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap") -> Su
     tx = recipe.optim.build(recipe.steps)
     blank = recipe.data.blank()
     backbone = jax.jit(lambda: train.init(recipe.method, tx, recipe.seed, blank).model.backbone)()
-    return Subject(backbone, "none", init, "online", 0)
+    return Subject(backbone, "none", os.path.abspath(init), "online", 0)
 
 
 def named(init: str, size: int = 0, pool: Pool = "gap") -> ViTConfig | None:

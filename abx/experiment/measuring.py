@@ -54,6 +54,7 @@ def _linear(m: Material) -> Figures:
     used = int((~out).sum())
     method, batch = settings.method(m.language.words), batch_size(settings.batch, used)
     make = LabelledBatches(pooled, rows[~out], labels[~out], Shuffled(used, batch, m.recipe.seed))
+    steps = steps_for(settings.epochs, used, batch)
     state = trained(
         f"linear-{m.task.name}",
         method,
@@ -61,7 +62,7 @@ def _linear(m: Material) -> Figures:
         make.of(np.arange(used)),
         recipe=m.recipe,
         optim=settings.optim,
-        steps=steps_for(settings.epochs, used, batch),
+        steps=steps,
         batch=batch,
         about=m.about | {"held_out": settings.held_out},
         rescale=method.rescale,
@@ -70,7 +71,7 @@ def _linear(m: Material) -> Figures:
     chosen_by = out if out.any() else ~out
     best, _ = method.best(state.model, pooled[rows[chosen_by]], labels[chosen_by])
     scores = method.scores(state.model, best, m.test.features.pooled[test.rows])
-    return m.scored(scores) | {"n_train": len(rows), "rate": settings.rates[best], "batch": batch}
+    return m.scored(scores) | {"n_train": used, "rate": settings.rates[best], "batch": batch, "steps": steps}
 
 
 def _map(m: Material) -> Figures:
@@ -83,6 +84,7 @@ def _map(m: Material) -> Figures:
     settings = m.recipe.map
     batch = batch_size(settings.batch, len(rows))
     make = LabelledBatches(tokens, rows, labels, Shuffled(len(rows), batch, m.recipe.seed))
+    steps = steps_for(settings.epochs, len(rows), batch)
     state = trained(
         f"map-{m.task.name}",
         settings.method(m.language.words),
@@ -90,7 +92,7 @@ def _map(m: Material) -> Figures:
         make.of(sample(len(rows), m.recipe.seed)),
         recipe=m.recipe,
         optim=settings.optim,
-        steps=steps_for(settings.epochs, len(rows), batch),
+        steps=steps,
         batch=batch,
         about=m.about,
     )
@@ -98,7 +100,7 @@ def _map(m: Material) -> Figures:
         np.asarray(_by_tokens(state.model, spread(np.asarray(asked[chunk]))))[:count]
         for chunk, count in chunks(test.rows)
     ]
-    return m.scored(np.concatenate(scores)) | {"n_train": len(rows), "batch": batch}
+    return m.scored(np.concatenate(scores)) | {"n_train": len(rows), "batch": batch, "steps": steps}
 
 
 def _decoder(m: Material) -> Figures:
@@ -111,6 +113,7 @@ def _decoder(m: Material) -> Figures:
     count = len(m.task.questions(m.train.facts, None).picture)
     batch = batch_size(settings.batch_of(m.task.name), count)
     make = AskedBatches(tokens, m.task, m.train.facts, Shuffled(count, batch, m.recipe.seed))
+    steps = steps_for(settings.epochs, count, batch)
     state = trained(
         f"decoder-{m.task.name}",
         settings.method(m.language, m.task.name),
@@ -118,7 +121,7 @@ def _decoder(m: Material) -> Figures:
         make.of(0, sample(count, m.recipe.seed)),
         recipe=m.recipe,
         optim=settings.optim,
-        steps=steps_for(settings.epochs, count, batch),
+        steps=steps,
         batch=batch,
         about=m.about,
     )
@@ -129,7 +132,7 @@ def _decoder(m: Material) -> Figures:
         said = answer(state.model, seen, spread(prompts[chunk]), m.language, m.task.places)
         found.append(Answers(said.tokens[:meant], said.scores[:meant]))
     answers = Answers(*(np.concatenate(part) for part in zip(*found, strict=True)))
-    return m.task.metrics(m.test.facts, answers) | {"n_train": count, "batch": batch}
+    return m.task.metrics(m.test.facts, answers) | {"n_train": count, "batch": batch, "steps": steps}
 
 
 def _zeroshot(m: Material) -> Figures:

@@ -1,6 +1,7 @@
 """Probes of a network, from the command line to results.jsonl: several of them over one pass of features."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -141,7 +142,7 @@ def _of_files(recipe: Probe) -> list[Row]:
         Part(given.source, str(path), np.arange(len(given.source)), given.features, given.features.facts)
         for given, path in zip((train, test), recipe.features, strict=True)
     )
-    origin = {"network": "online", "step": 0, "run": str(recipe.features[0])}
+    origin = {"network": "online", "step": 0, "run": os.path.abspath(recipe.features[0])}
     rows = _measured(
         Material(recipe, None, origin, Look(), task, None, known, asked, None, about_given(train), train.sha256)
     )

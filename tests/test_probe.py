@@ -1,14 +1,16 @@
 """The probe command: what it refuses, what it writes, and that a probe cut short ends as one that never was."""
 
+import errno
 import json
 import math
 import os
+from contextlib import suppress
 from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
-from asked import CLASSES, Some, figures, pictures, recipe_on, two_steps
+from asked import CLASSES, QUICK, Some, figures, pictures, recipe_on, two_steps
 from runs import one_device
 
 from abx import parallel
@@ -24,7 +26,7 @@ from abx.experiment.probe_settings import (
     LinearSettings,
     MapSettings,
 )
-from abx.experiment.probing import PRESETS, Probe
+from abx.experiment.probing import PRESETS, Probe, Saying
 from abx.experiment.results import read_results, read_runs
 from abx.experiment.run import digests
 from abx.nn.answers import AnswerConfig
@@ -33,6 +35,7 @@ from abx.probes import cache
 from abx.probes.named import Named
 from abx.probes.tasks import Detection
 
+ONE = {"features": np.ones((2, 3)), "labels": np.arange(2)}
 PAPER = ["paper,", "on", "its", "own", "data", "(table)"]
 
 
@@ -69,6 +72,7 @@ def test_all_kinds_over_one_pass_of_features(run, data, tmp_path, monkeypatch, c
         n_train = 29 if row["probe"] == "linear" else 36
         assert (row["n_train"], row["n_test"], row["rejected"]) == (n_train, 24, {"test": 1, "train": 1})
         assert (row["size"], row["view"], len(row["settings"])) == (16, "centre", 8)
+        assert row.get("lr") == (pytest.approx(QUICK.lr * 16 / 256) if row["probe"] == "finetune" else None)
         assert row.get("steps") == {"linear": 4, "map": 5, "decoder": 5, "finetune": 5}.get(row["probe"])
         assert row["backbone_sha256"] == cache.digest(state.model.backbone)
         assert (row["run"], row["network"], row["step"]) == (str(recipe.out), "online", 2)
@@ -178,7 +182,21 @@ def test_features_from_elsewhere(tmp_path, capsys, rng):
     assert "--features must be two files" in replace(asked, features=files[:1]).problems()[0]
     assert "in place of --run" in replace(asked, train="scenes").problems()[0]
     assert "--probes finetune: these take a network" in replace(asked, probes=("finetune",)).problems()[0]
+    for flag, value in {"size": 32, "network": "target", "step": "5", "init": "B", "view": "whole"}.items():
+        (said,) = replace(asked, **{flag: value}).problems()
+        assert said.startswith(f"--{flag} is of networks")
+    (part,) = probe.probe(replace(asked, probes=("knn",), train_images=31, test_images=7))
+    assert (part["n_train"], part["n_test"], part["top1"]) == (31, 7, 1.0)
+    assert part["labels_sha256"] != found[0]["labels_sha256"]
+    assert len(read_runs([tmp_path])) == 1
+    heads = replace(asked, probes=("map",), map=MapSettings(heads=4))
+    assert refused(heads, capsys) == "--map.heads must divide the tokens' width, 6, which 4 does not"
+    other = np.arange(30) % 3, np.ones((30, 6)), np.ones((30, 4, 5))
+    np.savez(files[1], labels=other[0], features=other[1], tokens=other[2], classes=classes)
+    assert "tokens to train on are [2, 6] and those to test on [4, 5]" in refused(asked, capsys)
     np.savez(files[1], features=np.ones((3, 6)), labels=np.arange(3))
+    assert "tokens to train on are [2, 6] and those to test on not there" in refused(asked, capsys)
+    np.savez(files[0], features=np.ones((3, 6)), labels=np.arange(3), classes=classes)
     assert refused(replace(asked, probes=("map",)), capsys).startswith("--probes map: these read tokens")
     assert "classes of pictures that the training data does not have: 0, 1, 2" in refused(
         replace(asked, probes=("knn",)), capsys
@@ -191,8 +209,18 @@ def test_features_from_elsewhere(tmp_path, capsys, rng):
         (None, "is not there"),
         (b"no zip", "is not an .npz that can be read"),
         ({"features": np.ones((2, 3))}, "has no labels, only features"),
-        ({"features": np.ones(3), "labels": np.arange(3)}, "features must be [m, d] and labels [m], not [3] and [3]"),
-        ({"features": np.full((2, 3), np.nan), "labels": np.arange(2)}, "features must be finite numbers"),
+        ({"features": np.ones(3), "labels": np.arange(3)}, "with a picture and a number at least, not [3] and [3]"),
+        ({"features": np.full((2, 3), np.nan), "labels": np.arange(2)}, "finite numbers, and there is NaN among them"),
+        ({"features": np.full((2, 3), np.inf), "labels": np.arange(2)}, "there is infinite numbers among them"),
+        ({"features": np.ones((2, 0)), "labels": np.arange(2)}, "a number at least, not [2, 0] and [2]"),
+        ({"features": np.full((2, 3), 1e300), "labels": np.arange(2)}, "their largest must be from 1e-30 to 1e+30"),
+        (ONE | {"tokens": np.full((2, 1, 3), 1e6)}, "tokens are kept in float16, and their largest must be"),
+        (ONE | {"tokens": np.full((2, 1, 3), 1e-6)}, "tokens are kept in float16, and their largest must be"),
+        (ONE | {"names": np.array(["a"])}, "names must be as many as features, 2, not [1]"),
+        (ONE | {"classes": np.array("abc")}, "classes must be names, one for each number of a label, not []"),
+        (ONE | {"classes": np.array(["a", "b", "a"])}, "two are called 'a'"),
+        (ONE | {"labels": np.array([0, 300_000_000])}, "there is a label 300000000, and no more than"),
+        (np.ones((2, 3)), "is not an .npz that can be read (TypeError)"),
         ({"features": np.ones((2, 3)), "labels": np.ones(2)}, "labels must be integers, not float64"),
         (
             {"features": np.ones((1, 3)), "labels": np.array([4]), "classes": np.array(["a"])},
@@ -205,12 +233,25 @@ def test_files_that_hold_no_features(tmp_path, arrays, said):
     path = tmp_path / "x.npz"
     if isinstance(arrays, bytes):
         path.write_bytes(arrays)
+    elif isinstance(arrays, np.ndarray):
+        with path.open("wb") as file:
+            np.save(file, arrays)
     elif arrays is not None:
         np.savez(path, **arrays)
     with pytest.raises(SpecError) as wrong:
         read_given(path)
     assert str(wrong.value).startswith(f"{path}")
     assert said in str(wrong.value)
+
+
+def test_no_byte_of_a_compressed_file_makes_more_than_a_sentence(tmp_path, rng):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, features=rng.random((20, 3)), labels=np.arange(20))
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 3):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :])
+        with suppress(SpecError):
+            read_given(path)
 
 
 # --- what it refuses ---
@@ -234,6 +275,14 @@ def test_files_that_hold_no_features(tmp_path, arrays, said):
         ({"probes": ("knn", "knn")}, "--probes must name one or more, each once, not knn knn"),
         ({"task": "clasification"}, "--task: there is no task 'clasification': did you mean classification?"),
         ({"task": "classification"}, "--train and --test must say on which data: --task classification names none"),
+        (
+            {"task": "scenes-objects", "view": "centre", "probes": ("decoder",)},
+            "--view must be whole for scenes-objects, not centre",
+        ),
+        (
+            {"task": "scenes-detection", "view": "centre", "probes": ("decoder",)},
+            "--view must be whole for scenes-detection",
+        ),
         ({"task": "scenes-detection"}, "--probes knn: --task scenes-detection can be asked of the decoder probe alone"),
         ({"train": "scene"}, "--train: data is "),
         ({"train_images": -1}, "--train_images must be at least 0, not -1"),
@@ -302,7 +351,8 @@ def test_labels_that_do_not_fit(run, data, tmp_path, capsys):
     assert "names for the classes of pictures that the training data does not have: violet" in refused(asked, capsys)
     data[test] = Some(12, 1)
     data[train] = Some(12, 1, classes=(*CLASSES, "white"))
-    assert "no training picture is used: white" in refused(asked, capsys)
+    said = refused(asked, capsys)
+    assert "no training picture is used: white; take more --train-images" in said
     assert "--task action: no picture of the training data has a verb" in refused(
         replace(asked, task="action", probes=("decoder",)), capsys
     )
@@ -323,7 +373,34 @@ def test_classes_go_by_name(run, data, tmp_path):
     assert by_name["top1"] == straight["top1"] == 1.0
 
 
+def test_a_training_whose_loss_is_no_number_stops(run, data, tmp_path, capsys):
+    asked = recipe_on(data, run[0], tmp_path, log=Saying(0))
+    high = replace(QUICK, lr=3e38)
+    for kind in ("map", "linear"):
+        settings = replace(getattr(asked, kind), optim=high, epochs=8)
+        said = refused(replace(asked, probes=(kind,), **{kind: settings}), capsys)
+        assert said.startswith(f"--{kind}.optim.lr must be lower: the loss of {kind}-classification is ")
+    assert not (tmp_path / "results.jsonl").exists()
+    # One of several rates alone is only not chosen.
+    linear = LinearSettings(rates=(1e-3, 1e38), epochs=8, batch=8, optim=replace(QUICK, lr=3.0))
+    (row,) = probe.probe(replace(asked, probes=("linear",), linear=linear))
+    assert row["rate"] == 1e-3
+
+
 # --- the file ---
+
+
+def test_results_that_cannot_be_written_are_said_before_anything_is_computed(run, data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "out" / "results.jsonl").mkdir(parents=True)
+    asked = recipe_on(data, run[0], tmp_path / "out", probes=("knn",))
+    (said,) = asked.problems()
+    assert said == f"--out {tmp_path / 'out'}: {tmp_path / 'out' / 'results.jsonl'} is no file"
+
+    def full(path, rows):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(probe, "append", full)
+    assert refused(replace(asked, out=tmp_path), capsys).endswith("cannot be written: No space left on device")
 
 
 def test_what_a_kill_cut_off_is_removed(tmp_path):

@@ -19,11 +19,25 @@ from abx.probes.knn import knn_scores
 from abx.probes.logistic import held_out
 from abx.probes.questions import Answers
 from abx.probes.retrieval import retrieval
+from abx.probes.zeroshot import nameless
 
 
 def measure(kind: Kind, m: Material) -> Figures:
     """The figures of one probe; `n_train` and `n_test` are pictures, or for objects questions."""
     return MEASURES[kind](m)
+
+
+def needs(m: Material) -> list[str]:
+    """What the test pictures lack that probes without a training ask for: sentences."""
+    facts, found = m.test.features.facts, list[str]()
+    if "retrieval" in m.recipe.probes and not any(fact.captions for fact in facts):
+        found.append("--probes retrieval: none of the test pictures has a caption")
+    if "zeroshot" in m.recipe.probes:
+        if not any(fact.label >= 0 for fact in facts):
+            found.append("--probes zeroshot: none of the test pictures has a class")
+        elif sentence := nameless(m.test.source.classes):
+            found.append(f"--probes zeroshot: {sentence}")
+    return found
 
 
 def _knn(m: Material) -> Figures:

@@ -18,13 +18,20 @@ from abx.data.specs import open_for
 from abx.experiment.cli import fail
 from abx.experiment.entry import beside_paper, row_of
 from abx.experiment.given import about as about_given
-from abx.experiment.given import read_given
+from abx.experiment.given import part_of, read_given, unlike
 from abx.experiment.loading import Subject, config_of, load_subject, untrained
 from abx.experiment.material import Material, Part
-from abx.experiment.measuring import measure
-from abx.experiment.probing import DRAWN_TEST, DRAWN_TRAIN, NO_TRAINING, PRESETS, TOKENS, Probe
-from abx.experiment.results import FILE
-from abx.experiment.rows import Row, append, line, table
+from abx.experiment.measuring import measure, needs
+from abx.experiment.probing import (
+    DRAWN_TEST,
+    DRAWN_TRAIN,
+    NO_TRAINING,
+    PRESETS,
+    TOKENS,
+    Probe,
+    heads_that_do_not_fit,
+)
+from abx.experiment.rows import FILE, Row, append, line, table
 from abx.experiment.saved import to_json
 from abx.probes.cache import cache_folder, digest, digest_of_facts, identity, kept
 from abx.probes.features import Look, some
@@ -126,20 +133,24 @@ def _of_files(recipe: Probe) -> list[Row]:
         train, test = map(read_given, recipe.features)
     except SpecError as wrong:
         raise SpecError(f"--features: {wrong}") from wrong
-    widths = [given.features.pooled.shape[1] for given in (train, test)]
-    if widths[0] != widths[1]:
-        raise SpecError(f"--features: those to train on have {widths[0]} numbers each and those to test on {widths[1]}")
-    wanted = [kind for kind in recipe.probes if kind in TOKENS]
-    if wanted and (train.features.tokens is None or test.features.tokens is None):
+    if sentence := unlike(train.features, test.features):
+        raise SpecError(f"--features: {sentence}")
+    if (wanted := [kind for kind in recipe.probes if kind in TOKENS]) and train.features.tokens is None:
         raise SpecError(f"--probes {' '.join(wanted)}: these read tokens, which the files do not have")
+    if "map" in wanted and train.features.tokens is not None:
+        width = train.features.tokens.shape[-1]
+        if sentence := heads_that_do_not_fit(recipe.map.heads, width):
+            raise SpecError(sentence)
     task = Classification()
     if found := task.check(train.source, test.source):
         fail([f"--features: {sentence}" for sentence in found])
+    train, test = part_of(train, recipe.train_images or 0), part_of(test, recipe.test_images or 0)
     if recipe.dry_run:
-        print(f"features: {len(train.source):,} to train on, {len(test.source):,} to test on, of {widths[0]} numbers")
+        counts, width = [len(given.features.names) for given in (train, test)], train.features.pooled.shape[1]
+        print(f"features: {counts[0]:,} to train on, {counts[1]:,} to test on, of {width} numbers")
         return []
     known, asked = (
-        Part(given.source, str(path), np.arange(len(given.source)), given.features, given.features.facts)
+        Part(given.source, os.path.abspath(path), np.arange(len(given.source)), given.features, given.features.facts)
         for given, path in zip((train, test), recipe.features, strict=True)
     )
     origin = {"network": "online", "step": 0, "run": os.path.abspath(recipe.features[0])}
@@ -163,14 +174,20 @@ def _measured(m: Material) -> list[Row]:
             fail([f"--task {m.recipe.task}: {sentence}" for sentence in found])
         about = m.about | {"task": to_json(task), "facts": digest_of_facts(known)}
         m = m._replace(test=asked, task=task, language=task.language(source), about=about)
+    if found := needs(m):
+        fail(found)
     rows = []
     for kind in m.recipe.probes:
         began = time.monotonic()
         rows.append(row_of(m, kind, measure(kind, m), time.monotonic() - began))
         if m.backbone is not None and digest(m.backbone) != m.sha256:
             raise AssertionError("the backbone is not what it was before it was probed")
-        append(m.recipe.folder / FILE, rows[-1:])
         print(line(rows[-1]), flush=True)
+        file = m.recipe.folder / FILE
+        try:
+            append(file, rows[-1:])
+        except OSError as wrong:
+            raise SpecError(f"--out: {file} cannot be written: {wrong.strerror}") from wrong
     return rows
 
 

@@ -14,9 +14,9 @@ from abx.analysis.tables import FEATURES, UNTRAINED
 from abx.data.sources import SpecError, printable
 from abx.experiment.folder import recipe_of
 from abx.experiment.loading import named
+from abx.experiment.rows import FILE
 from abx.experiment.systems import described, sizes
 
-FILE = "results.jsonl"
 NUMBERS = ("n_train", "n_test", "step", "size")
 SHARES = re.compile(r"top\d+|mean_per_class|ap(50)?|iou|f1|(verb|noun|action)_top\d+|(i2t|t2i)_r\d+")
 """Names of figures that are shares, from 0 to 1."""

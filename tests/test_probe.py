@@ -11,14 +11,20 @@ import jax
 import numpy as np
 import pytest
 from asked import CLASSES, QUICK, Some, figures, pictures, recipe_on, two_steps
+from conftest import TINY
+from pictures import smooth
 from runs import one_device
+from small import METHODS
 
 from abx import parallel
-from abx.data.sources import SpecError
-from abx.experiment import feeding, probe, probing, rows
+from abx.data.layouts import CaptionData
+from abx.data.sources import Samples, SpecError
+from abx.data.texts import Texts
+from abx.experiment import Recipe, feeding, probe, probing, rows
 from abx.experiment import run as running
 from abx.experiment.given import read_given
-from abx.experiment.loading import load_subject, named, untrained
+from abx.experiment.loading import Subject, load_subject, named, untrained
+from abx.experiment.material import Material, Part
 from abx.experiment.probe_settings import (
     DecoderSettings,
     FineTuneSettings,
@@ -29,11 +35,15 @@ from abx.experiment.probe_settings import (
 from abx.experiment.probing import PRESETS, Probe, Saying
 from abx.experiment.results import read_results, read_runs
 from abx.experiment.run import digests
+from abx.nn import ViT
 from abx.nn.answers import AnswerConfig
 from abx.optim import AdamW
 from abx.probes import cache
+from abx.probes.features import Features, Look
 from abx.probes.named import Named
-from abx.probes.tasks import Detection
+from abx.probes.questions import Facts
+from abx.probes.tasks import Classification, Detection
+from abx.types import Sample
 
 ONE = {"features": np.ones((2, 3)), "labels": np.arange(2)}
 PAPER = ["paper,", "on", "its", "own", "data", "(table)"]
@@ -340,8 +350,76 @@ def test_a_checkpoint_of_another_architecture(run, data, tmp_path, capsys):
     said = refused(replace(recipe_on(data, run[0], tmp_path), run=str(copy)), capsys)
     assert said.startswith("--run: ")
     assert "is of another model" in said
-    (copy / "config.json").write_text(json.dumps({"class": "os.system"}))
-    assert "is not a configuration" in Probe(run=str(copy)).problems()[0]
+
+
+BROKEN = [
+    (lambda said: "[]", "it is the configuration of no run"),
+    (lambda said: "5", "it is the configuration of no run"),
+    (lambda said: "null", "it is the configuration of no run"),
+    (lambda said: "[" * 100_000, ""),
+    (lambda said: json.dumps({"class": "os.system"}), "os.system is not a class of abx"),
+    (lambda said: json.dumps(said | {"method": 5}), "method of abx.experiment.config.Recipe cannot be 5"),
+    (lambda said: json.dumps(said | {"method": said["optim"]}), "method of abx.experiment.config.Recipe cannot be"),
+    (lambda said: json.dumps(said | {"steps": "many"}), "steps of abx.experiment.config.Recipe cannot be 'many'"),
+    (lambda said: json.dumps(said | {"seed": True}), "seed of abx.experiment.config.Recipe cannot be True"),
+    (lambda said: json.dumps(said).replace('"heads": 2', '"heads": 5'), "method.backbone.heads must divide"),
+]
+
+
+@pytest.mark.parametrize("asked", ["run", "init"])
+@pytest.mark.parametrize(("broken", "why"), BROKEN)
+def test_a_configuration_that_is_none(run, tmp_path, broken, why, asked):
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    said = json.loads((run[0].out / "config.json").read_text())
+    (tmp_path / "config.json").write_text(broken(said))
+    (sentence,) = (s for s in Probe(**{asked: str(tmp_path)}).problems() if s.startswith(f"--{asked} "))
+    assert f"{tmp_path / 'config.json'} is not a configuration that this version of abx reads: {why}" in sentence
+
+
+def test_a_run_whose_tokenizer_is_gone(tmp_path, capsys):
+    gone = Texts(tokenizer=str(tmp_path / "gone.model"), length=12)
+    recipe = Recipe(CaptionData("scenes", 16, text=gone), METHODS["clip"].method, 10)
+    subject = Subject(ViT(TINY, key=jax.random.key(0)), "runs/clip", "", "online", 10, recipe, None)
+    with pytest.raises(SystemExit) as stopped:
+        probe._towers(Probe(run="runs/clip", probes=("zeroshot", "knn")), subject)
+    assert stopped.value.code == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: --probes zeroshot: the run's data.text.tokenizer: ")
+    assert "gone.model" in said
+    probe._towers(Probe(run="runs/clip", probes=("knn",)), subject)
+
+
+@pytest.mark.parametrize(
+    ("facts", "classes", "said"),
+    [
+        (
+            Facts(),
+            (),
+            ["retrieval: none of the test pictures has a caption", "zeroshot: none of the test pictures has"],
+        ),
+        (
+            Facts(label=0),
+            ("0", "1"),
+            ["retrieval: none", "zeroshot: zero-shot classification needs classes with names"],
+        ),
+        (Facts(label=0, captions=("a cat",)), ("cat", "dog"), []),
+    ],
+)
+def test_what_all_probes_need_is_asked_before_the_first(tmp_path, monkeypatch, capsys, facts, classes, said):
+    features = Features(None, np.ones((1, 4), np.float32), [facts], ["a"], np.arange(1), [])
+    part = Part(Samples([Sample(smooth(8, 8))], classes), "folder:x", np.arange(1), features, [facts])
+    asked, measured = Probe(probes=("retrieval", "zeroshot"), out=tmp_path), []
+    material = Material(asked, None, {}, Look(), Classification(), None, None, part, None, {}, "")
+    monkeypatch.setattr(probe, "measure", lambda kind, m: measured.append(kind) or {"n_train": 0, "n_test": 1})
+    if not said:
+        probe._measured(material)
+        assert measured == ["retrieval", "zeroshot"]
+        return
+    with pytest.raises(SystemExit):
+        probe._measured(material)
+    found = capsys.readouterr().err.splitlines()
+    assert [line.startswith(f"error: --probes {each}") for line, each in zip(found, said, strict=True)] == [True, True]
+    assert not measured
 
 
 def test_labels_that_do_not_fit(run, data, tmp_path, capsys):

@@ -9,7 +9,7 @@ import jax
 
 from abx import nn, parallel, train
 from abx.checkpoint import CheckpointError, Checkpoints
-from abx.data.sources import SpecError
+from abx.data.sources import SpecError, printable
 from abx.experiment.config import Recipe
 from abx.experiment.folder import recipe_of
 from abx.nn import ViT, ViTConfig
@@ -154,10 +154,13 @@ def _no_run(folder: Path) -> str | None:
     """Why a folder is not that of a run that can be read."""
     if not folder.is_dir():
         return f"{folder} is {'a file, not a folder' if folder.exists() else 'not there'}"
+    unread = f"{folder / 'config.json'} is not a configuration that this version of abx reads"
     try:
-        recipe_of(folder)
+        recipe = recipe_of(folder)
     except FileNotFoundError:
         return f"{folder} is not the folder of a run: it has no config.json"
-    except (OSError, ValueError, KeyError, AssertionError) as wrong:
-        return f"{folder / 'config.json'} is not a configuration that this version of abx reads: {wrong}"
-    return None
+    except (OSError, ValueError, RecursionError) as wrong:
+        return f"{unread}: {printable(str(wrong))}"
+    # Of its data nothing is asked: they need not be here any more.
+    wrong_sizes = [f"method.{sentence}" for sentence in recipe.method.problems()] + recipe.optim.problems()
+    return f"{unread}: {wrong_sizes[0]}" if wrong_sizes else None

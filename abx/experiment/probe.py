@@ -218,6 +218,9 @@ def _towers(recipe: Probe, subject: Subject) -> Towers | None:
     if not wanted or subject.recipe is None:
         return None
     texts = [stream.texts for stream in subject.recipe.data.streams().values() if stream.texts is not None]
+    for each in texts:
+        if found := each.problems(f"--probes {' '.join(wanted)}: the run's data.text"):
+            fail(found)
     towers = towers_of(subject.model, texts[0] if texts else None)
     if towers is None:
         name = type(subject.recipe.method).__name__

@@ -177,8 +177,8 @@ def _run(folder: Path, origin: Origin, several: bool, results: tuple[Result, ...
         recipe = recipe_of(of)
     except FileNotFoundError:
         raise SpecError(f"{of} is not the folder of a run: it has no config.json") from None
-    except (OSError, ValueError, KeyError, AssertionError, RecursionError) as wrong:
-        why = printable(str(wrong)) or "it is of no run"
+    except (OSError, ValueError, RecursionError) as wrong:
+        why = printable(str(wrong))
         raise SpecError(f"{of / 'config.json'} is not a configuration that this version of abx reads: {why}") from wrong
     return described(name, recipe, results, called)
 
@@ -189,5 +189,5 @@ def _untrained(origin: Origin) -> str:
         return sizes(config)
     try:
         return sizes(recipe_of(Path(origin.init)).backbone)
-    except (OSError, ValueError, KeyError, AssertionError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return f"that of {printable(origin.init)}, which cannot be read"

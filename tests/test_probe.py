@@ -4,13 +4,13 @@ import errno
 import json
 import math
 import os
-from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from asked import CLASSES, QUICK, Some, figures, pictures, recipe_on, two_steps
+from asked import CLASSES, QUICK, Some, figures, pictures, recipe_on, refused, two_steps
 from conftest import TINY
 from pictures import smooth
 from runs import one_device
@@ -18,11 +18,10 @@ from small import METHODS
 
 from abx import parallel
 from abx.data.layouts import CaptionData
-from abx.data.sources import Samples, SpecError
+from abx.data.sources import Samples
 from abx.data.texts import Texts
 from abx.experiment import Recipe, feeding, probe, probing, rows
 from abx.experiment import run as running
-from abx.experiment.given import read_given
 from abx.experiment.loading import Subject, load_subject, named, untrained
 from abx.experiment.material import Material, Part
 from abx.experiment.probe_settings import (
@@ -45,7 +44,6 @@ from abx.probes.questions import Facts
 from abx.probes.tasks import Classification, Detection
 from abx.types import Sample
 
-ONE = {"features": np.ones((2, 3)), "labels": np.arange(2)}
 PAPER = ["paper,", "on", "its", "own", "data", "(table)"]
 
 
@@ -106,15 +104,18 @@ def test_all_kinds_over_one_pass_of_features(run, data, tmp_path, monkeypatch, c
     assert other["settings"] != found[0]["settings"]
 
 
-def test_networks_and_the_features_they_give(run, data, tmp_path):
+def test_networks_and_the_features_they_give(run, data, tmp_path, monkeypatch):
     recipe, state = run
     asked = recipe_on(data, recipe, tmp_path, probes=("knn",))
     online, target = (probe.probe(replace(asked, network=name))[0] for name in ("online", "target"))
     assert online["backbone_sha256"] == cache.digest(state.model.backbone)
     assert target["backbone_sha256"] == cache.digest(state.target.backbone)
-    subject = load_subject(recipe.out, "target", "2")
+    # By a path from here, which rows give from the root: tables are made elsewhere.
+    monkeypatch.chdir(recipe.out.parent)
+    subject, none = load_subject(Path(recipe.out.name), "target", "2"), untrained(recipe.out.name)
+    assert (subject.run, none.run, none.init) == (str(recipe.out), "none", str(recipe.out))
     assert cache.digest(subject.model) == digests(state)["target"]
-    fresh = untrained(str(recipe.out)).backbone
+    fresh = none.backbone
     first = running.train.init(recipe.method, recipe.optim.build(2), recipe.seed, recipe.data.blank()).model.backbone
     for a, b in zip(jax.tree.leaves(fresh), jax.tree.leaves(first), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
@@ -147,6 +148,17 @@ def test_the_same_on_one_device_and_on_eight(run, data, tmp_path, monkeypatch, q
         assert (a["top1"], a["n_test"]) == (b["top1"], b["n_test"])
 
 
+def test_a_probe_of_other_labels_is_another_probe(run, data, tmp_path, monkeypatch):
+    """Also where nothing else tells the data apart."""
+    monkeypatch.setattr(probe, "identity", lambda *of: {})
+    asked = recipe_on(data, run[0], tmp_path, probes=("linear",), cache=False)
+    probe.probe(asked)
+    train = next(iter(data))
+    data[train]._samples = [each._replace(label=(each.label + 1) % 3) for each in data[train]._samples]
+    probe.probe(asked)
+    assert len(list((tmp_path / "probes").iterdir())) == 2
+
+
 def test_frozen_means_frozen(run, data, tmp_path, monkeypatch):
     def moved(kind, m):
         object.__setattr__(m.backbone.norm, "scale", m.backbone.norm.scale + 1)
@@ -175,93 +187,6 @@ def test_a_dry_run_writes_nothing(run, data, tmp_path, capsys):
     assert probe.probe(recipe_on(data, run[0], out, dry_run=True)) == []
     assert not out.exists()
     assert "--train: 37 pictures, 16 pixels, centre" in capsys.readouterr().out
-
-
-def test_features_from_elsewhere(tmp_path, capsys, rng):
-    classes, files = np.array(["a", "b", "c"]), (tmp_path / "train.npz", tmp_path / "test.npz")
-    for path, count in zip(files, (60, 30), strict=True):
-        labels = np.arange(count) % 3
-        shown = np.eye(3)[labels].repeat(2, 1) + 0.1 * rng.random((count, 6))
-        np.savez(path, features=shown, labels=labels, classes=classes, tokens=shown[:, None].repeat(2, 1))
-    asked = Probe(features=files, out=tmp_path, probes=("knn", "logistic", "map"), map=MapSettings(epochs=40, batch=8))
-    assert asked.problems() == []
-    found = probe.probe(asked)
-    assert [row["top1"] for row in found] == [1.0, 1.0, 1.0]
-    assert all((row["n_train"], row["n_test"], row["task"]) == (60, 30, "classification") for row in found)
-    assert found[0]["run"] == str(files[0])
-    assert "--features must be two files" in replace(asked, features=files[:1]).problems()[0]
-    assert "in place of --run" in replace(asked, train="scenes").problems()[0]
-    assert "--probes finetune: these take a network" in replace(asked, probes=("finetune",)).problems()[0]
-    for flag, value in {"size": 32, "network": "target", "step": "5", "init": "B", "view": "whole"}.items():
-        (said,) = replace(asked, **{flag: value}).problems()
-        assert said.startswith(f"--{flag} is of networks")
-    (part,) = probe.probe(replace(asked, probes=("knn",), train_images=31, test_images=7))
-    assert (part["n_train"], part["n_test"], part["top1"]) == (31, 7, 1.0)
-    assert part["labels_sha256"] != found[0]["labels_sha256"]
-    assert len(read_runs([tmp_path])) == 1
-    heads = replace(asked, probes=("map",), map=MapSettings(heads=4))
-    assert refused(heads, capsys) == "--map.heads must divide the tokens' width, 6, which 4 does not"
-    other = np.arange(30) % 3, np.ones((30, 6)), np.ones((30, 4, 5))
-    np.savez(files[1], labels=other[0], features=other[1], tokens=other[2], classes=classes)
-    assert "tokens to train on are [2, 6] and those to test on [4, 5]" in refused(asked, capsys)
-    np.savez(files[1], features=np.ones((3, 6)), labels=np.arange(3))
-    assert "tokens to train on are [2, 6] and those to test on not there" in refused(asked, capsys)
-    np.savez(files[0], features=np.ones((3, 6)), labels=np.arange(3), classes=classes)
-    assert refused(replace(asked, probes=("map",)), capsys).startswith("--probes map: these read tokens")
-    assert "classes of pictures that the training data does not have: 0, 1, 2" in refused(
-        replace(asked, probes=("knn",)), capsys
-    )
-
-
-@pytest.mark.parametrize(
-    ("arrays", "said"),
-    [
-        (None, "is not there"),
-        (b"no zip", "is not an .npz that can be read"),
-        ({"features": np.ones((2, 3))}, "has no labels, only features"),
-        ({"features": np.ones(3), "labels": np.arange(3)}, "with a picture and a number at least, not [3] and [3]"),
-        ({"features": np.full((2, 3), np.nan), "labels": np.arange(2)}, "finite numbers, and there is NaN among them"),
-        ({"features": np.full((2, 3), np.inf), "labels": np.arange(2)}, "there is infinite numbers among them"),
-        ({"features": np.ones((2, 0)), "labels": np.arange(2)}, "a number at least, not [2, 0] and [2]"),
-        ({"features": np.full((2, 3), 1e300), "labels": np.arange(2)}, "their largest must be from 1e-30 to 1e+30"),
-        (ONE | {"tokens": np.full((2, 1, 3), 1e6)}, "tokens are kept in float16, and their largest must be"),
-        (ONE | {"tokens": np.full((2, 1, 3), 1e-6)}, "tokens are kept in float16, and their largest must be"),
-        (ONE | {"names": np.array(["a"])}, "names must be as many as features, 2, not [1]"),
-        (ONE | {"classes": np.array("abc")}, "classes must be names, one for each number of a label, not []"),
-        (ONE | {"classes": np.array(["a", "b", "a"])}, "two are called 'a'"),
-        (ONE | {"labels": np.array([0, 300_000_000])}, "there is a label 300000000, and no more than"),
-        (np.ones((2, 3)), "is not an .npz that can be read (TypeError)"),
-        ({"features": np.ones((2, 3)), "labels": np.ones(2)}, "labels must be integers, not float64"),
-        (
-            {"features": np.ones((1, 3)), "labels": np.array([4]), "classes": np.array(["a"])},
-            "there is a label 4, and 1",
-        ),
-        ({"features": np.ones((2, 3)), "labels": np.array([{}, 1])}, "is not an .npz that can be read"),
-    ],
-)
-def test_files_that_hold_no_features(tmp_path, arrays, said):
-    path = tmp_path / "x.npz"
-    if isinstance(arrays, bytes):
-        path.write_bytes(arrays)
-    elif isinstance(arrays, np.ndarray):
-        with path.open("wb") as file:
-            np.save(file, arrays)
-    elif arrays is not None:
-        np.savez(path, **arrays)
-    with pytest.raises(SpecError) as wrong:
-        read_given(path)
-    assert str(wrong.value).startswith(f"{path}")
-    assert said in str(wrong.value)
-
-
-def test_no_byte_of_a_compressed_file_makes_more_than_a_sentence(tmp_path, rng):
-    path = tmp_path / "x.npz"
-    np.savez_compressed(path, features=rng.random((20, 3)), labels=np.arange(20))
-    whole = path.read_bytes()
-    for at in range(0, len(whole), 3):
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :])
-        with suppress(SpecError):
-            read_given(path)
 
 
 # --- what it refuses ---
@@ -329,16 +254,6 @@ def test_all_mistakes_at_once(capsys):
 def test_presets_are_well(monkeypatch):
     for preset in PRESETS.values():
         assert preset.problems() == []
-
-
-def refused(recipe, capsys):
-    """What stands on stderr when the command ends with 2."""
-    with pytest.raises((SystemExit, SpecError)) as stopped:
-        probe.probe(recipe)
-    if isinstance(stopped.value, SpecError):
-        return str(stopped.value)
-    assert stopped.value.code == 2
-    return capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_architecture(run, data, tmp_path, capsys):

@@ -269,13 +269,21 @@ def test_the_network_is_the_one_that_a_method_is_known_by(run):
     assert any("of the online network, as there is none of the target one" in note for note in table.notes)
 
 
-def test_another_probe_stands_in_for_the_linear_one_alone(run):
+def test_another_probe_stands_in_for_the_linear_one_alone(run, tmp_path):
     a = run("a", simclr(), row("logistic", top1=0.3), row("knn", top1=0.2), row("decoder", top1=0.4))
     (table,) = assemble(read_runs([a]))
     assert ours(table, "SimCLR") == [30.0, None, 40.0, None]
     assert any("of the probe logistic" in note for note in table.notes)
     b = run("b", simclr(), row("logistic", top1=0.3), row("linear", top1=0.2))
-    assert ours(assemble(read_runs([b]))[0], "SimCLR")[0] == 20.0
+    (table,) = assemble(read_runs([b]))
+    assert ours(table, "SimCLR")[0] == 20.0
+    assert not any("other way" in note for note in table.notes)
+    # The one is not compared with the other.
+    (table,) = assemble(read_runs([b, run("c", ab_simclr(), row("logistic", top1=0.4))]))
+    assert (ours(table, "SimCLR")[0], ours(table, "AB_SimCLR")[0]) == (30.0, 40.0)
+    (table,) = assemble(read_runs([run("d", simclr(), row("linear", top1=0.2)), tmp_path / "c"]))
+    assert line(table, "AB_SimCLR").our_gains[0] is None
+    assert any("one other way" in note for note in table.notes)
 
 
 def test_a_part_of_the_test_pictures_is_not_compared_with_all(run):

@@ -144,7 +144,10 @@ def _measured(name: str, measure: Measure, runs: Sequence[Run], network: str) ->
         return bool(place.task), systems, -measure.probes.index(place.probe), newest
 
     place = max(places, key=rank)
-    notes = _of_place(name, measure, place, len(places))
+    of = lambda other: {run.folder for run, result in found if Place.of(measure, result) == other}
+    # A probe that would only stand in for the one that is shown, of the same runs, is nothing to be told of.
+    others = [other for other in places if other != place and (other.probe == place.probe or of(other) - of(place))]
+    notes = _of_place(name, measure, place, len(others))
     chosen: dict[str, Result] = {}
     for run in runs:
         here = [result for other, result in found if other is run and Place.of(measure, result) == place]
@@ -169,7 +172,7 @@ def _is(measure: Measure, result: Result) -> bool:
     return result.probe in measure.probes and task in (measure.task, measure.kind) and measure.metric in result.metrics
 
 
-def _of_place(name: str, measure: Measure, place: Place, places: int) -> list[Note]:
+def _of_place(name: str, measure: Measure, place: Place, others: int) -> list[Note]:
     n_train, n_test = f"{place.n_train:,}", f"{place.n_test:,}"
     if place.task:
         says = f"{measure.task}; {n_train} pictures to train the probe, {n_test} to test it"
@@ -179,11 +182,11 @@ def _of_place(name: str, measure: Measure, place: Place, places: int) -> list[No
     notes = [Note(name, says)]
     if place.probe != measure.probes[0]:
         notes.append(Note(name, f"of the probe {place.probe}, in place of {measure.probes[0]}"))
-    if places > 1:
-        others = "one other way, which is" if places == 2 else f"{places - 1} other ways, which are"
+    if others:
+        ways = "one other way, which is" if others == 1 else f"{others} other ways, which are"
         view = [f"views of {place.size} px"] * bool(place.size) + [place.view] * bool(place.view)
         shown = ", ".join(view + [f"settings of the probe {place.settings}"] * bool(place.settings))
-        notes.append(Note(name, f"also measured in {others} not shown{f'; shown is {shown}' if shown else ''}"))
+        notes.append(Note(name, f"also measured in {ways} not shown{f'; shown is {shown}' if shown else ''}"))
     return notes
 
 

@@ -50,6 +50,7 @@ def test_features_from_elsewhere(tmp_path, capsys, rng):
     other = np.arange(30) % 3, np.ones((30, 6)), np.ones((30, 4, 5))
     np.savez(files[1], labels=other[0], features=other[1], tokens=other[2], classes=classes)
     assert "tokens to train on are [2, 6] and those to test on [4, 5]" in refused(asked, capsys)
+    assert probe.probe(replace(asked, probes=("knn",)))[0]["n_test"] == 30
     np.savez(files[1], features=np.ones((3, 6)), labels=np.arange(3))
     assert "tokens to train on are [2, 6] and those to test on not there" in refused(asked, capsys)
     np.savez(files[0], features=np.ones((3, 6)), labels=np.arange(3), classes=classes)

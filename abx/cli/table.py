@@ -66,9 +66,12 @@ def table(verb: Table) -> None:
     shown = {folder for each in found for folder in each.runs}
     unplaced = [run for run in runs if run.folder not in shown]
     where = f"table {', '.join(map(str, verb.tables))}" if verb.tables else "the paper's tables"
+    backbones = {run.backbone for run in runs if run.reward}
     for run in unplaced:
-        what = f"untrained network, {run.backbone}, beside which no run stands," if run.system == UNTRAINED else ""
-        print(f"{run.folder}: no result of this {what or f'run of {run.system}'} has a place in {where}")
+        what = f"run of {run.system}"
+        if run.system == UNTRAINED and backbones and run.backbone not in backbones:
+            what = f"untrained network, {run.backbone}, beside which no run stands,"
+        print(f"{run.folder}: no result of this {what} has a place in {where}")
     if unplaced:
         print("All tables have figures of the decoder probe, Table 1 of linear, map and finetune besides.")
     if verb.json:

@@ -109,13 +109,17 @@ def _classes(given: np.ndarray | None, labels: np.ndarray) -> tuple[str, ...]:
     return names
 
 
-def unlike(train: Features, test: Features) -> str | None:
-    """Why features to train on and to test on are not of one network."""
+def unlike(train: Features, test: Features, tokens: bool) -> str | None:
+    """Why features to train on and to test on cannot be of one network.
+
+    Args:
+        tokens: whether a probe reads them.
+    """
     widths = [each.pooled.shape[1] for each in (train, test)]
     if widths[0] != widths[1]:
         return f"those to train on have {widths[0]} numbers each and those to test on {widths[1]}"
     shapes = [None if each.tokens is None else list(each.tokens.shape[1:]) for each in (train, test)]
-    if shapes[0] != shapes[1]:
+    if tokens and shapes[0] != shapes[1]:
         return f"tokens to train on are {shapes[0] or 'not there'} and those to test on {shapes[1] or 'not there'}"
     return None
 

@@ -133,9 +133,10 @@ def _of_files(recipe: Probe) -> list[Row]:
         train, test = map(read_given, recipe.features)
     except SpecError as wrong:
         raise SpecError(f"--features: {wrong}") from wrong
-    if sentence := unlike(train.features, test.features):
+    wanted = [kind for kind in recipe.probes if kind in TOKENS]
+    if sentence := unlike(train.features, test.features, tokens=bool(wanted)):
         raise SpecError(f"--features: {sentence}")
-    if (wanted := [kind for kind in recipe.probes if kind in TOKENS]) and train.features.tokens is None:
+    if wanted and train.features.tokens is None:
         raise SpecError(f"--probes {' '.join(wanted)}: these read tokens, which the files do not have")
     if "map" in wanted and train.features.tokens is not None:
         width = train.features.tokens.shape[-1]

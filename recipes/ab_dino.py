@@ -125,7 +125,7 @@ PRESETS = {
         ),
         data=ABMultiCropData(
             reward_batch=32,
-            value_batch=32,
+            value_batch=24,
             reward_views=MultiCrops(RandomCrops(2, 32, (0.4, 1.0)), RandomCrops(4, 16, (0.1, 0.4))),
             value_views=RandomCrops(n=4, size=32, scale=(0.1, 0.5)),
         ),

@@ -106,7 +106,7 @@ PRESETS = {
         ),
         data=ABData(
             reward_batch=64,
-            value_batch=32,
+            value_batch=24,
             reward_views=RandomCrops(n=2, size=32, scale=(0.2, 1.0)),
             value_views=RandomCrops(n=4, size=32, scale=(0.1, 0.5)),
         ),

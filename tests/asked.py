@@ -1,12 +1,13 @@
 """Probes so small that they are over in seconds, of a run of two steps on pictures of three colours."""
 
 import numpy as np
+import pytest
 from runs import tiny
 
 from abx.boxes import random_box
 from abx.data import specs
-from abx.data.sources import BadRecord, Samples
-from abx.experiment import Evaluation
+from abx.data.sources import BadRecord, Samples, SpecError
+from abx.experiment import Evaluation, probe
 from abx.experiment import run as running
 from abx.experiment.probe_settings import DecoderSettings, FineTuneSettings, LinearSettings, MapSettings
 from abx.experiment.probing import Probe, Saving, Saying
@@ -79,3 +80,13 @@ def recipe_on(data, run, out, **more):
 def figures(found):
     """Rows without what differs from time to time."""
     return [{k: v for k, v in row.items() if k not in ("seconds", "date", "command")} for row in found]
+
+
+def refused(recipe, capsys):
+    """What stands on stderr when the command ends with 2."""
+    with pytest.raises((SystemExit, SpecError)) as stopped:
+        probe.probe(recipe)
+    if isinstance(stopped.value, SpecError):
+        return str(stopped.value)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err

@@ -1,18 +1,23 @@
 """Features: every picture once, in order, the same on any number of devices; what is kept of them, and when not."""
 
 import json
+import os
 
 import jax
 import numpy as np
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
 from conftest import TINY
+from pictures import encoded, smooth, write_tar
 
 from abx import parallel
-from abx.data.sources import BadRecord, Samples, SpecError
+from abx.data.records import WRITER, pack
+from abx.data.sources import BadRecord, Samples, SpecError, stamp
+from abx.data.specs import open_source
 from abx.nn import ViT
 from abx.probes import cache, features
 from abx.probes.features import Look, extract, some
-from abx.types import CROWD, Objects, Sample, Vocabulary
+from abx.types import CROWD, Objects, Record, Sample, Vocabulary
 
 LOOK = Look(16)
 ONE = lambda: parallel.mesh(jax.devices()[:1])
@@ -176,6 +181,72 @@ def test_another_network_or_other_data_is_another_entry(backbone, tmp_path, pass
     assert not any(found for _, found in others)
     assert kept(backbone, data, tmp_path, tokens=False)[1]
     assert len(passes) == 1 + len(others)
+
+
+def labelled(path, labels):
+    """A tar of one picture, again and again, with these classes of one digit."""
+    picture = encoded(smooth(17, 20))
+    named = (
+        (f"{i:03d}.{end}", data)
+        for i, label in enumerate(labels)
+        for end, data in (("jpg", picture), ("cls", b"%d" % label))
+    )
+    return write_tar(path, list(named))
+
+
+def test_labels_that_changed_under_the_same_names_are_noticed(backbone, tmp_path):
+    """Of any record, not only of those whose bytes are looked at."""
+    labels = np.arange(200) % 3
+    path, folder = labelled(tmp_path / "a.tar", labels), tmp_path / "cache"
+    first, _ = kept(backbone, open_source(f"tar:{path}"), folder, tokens=False)
+    assert kept(backbone, open_source(f"tar:{path}"), folder, tokens=False)[1]
+    labels[1] = 0
+    labelled(path, labels)
+    found, before = kept(backbone, open_source(f"tar:{path}"), folder, tokens=False)
+    assert not before
+    assert [fact.label for fact in found.facts] == labels.tolist()
+    digests = [cache.digest_of_facts(each.facts) for each in (first, found)]
+    assert digests[0] != digests[1] == cache.digest_of_facts(found.facts)
+
+
+def in_files(kind, folder):
+    """Two files of two records each, and the data string of all."""
+    picture = encoded(smooth(17, 20))
+    for name in "ab":
+        if kind == "folder":
+            for i in range(2):
+                (folder / f"{name}{i}.jpg").write_bytes(picture)
+        elif kind == "tar":
+            labelled(folder / f"{name}.tar", (0, 1))
+        elif kind == "parquet":
+            arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+            table = arrow.table({"image": arrow.array([picture] * 2, arrow.binary())})
+            pytest.importorskip("pyarrow.parquet").write_table(table, folder / f"{name}.parquet", row_group_size=1)
+        else:
+            writer = ArrayRecordWriter(str(folder / f"{name}.arrayrecord"), WRITER)
+            for i in range(2):
+                writer.write(pack(f"{i}", Record(picture)))
+            writer.close()
+    return f"folder:{folder}" if kind == "folder" else f"{kind}:{folder}/*.{kind}"
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("kind", ["folder", "tar", "arrayrecord", "parquet"])
+def test_a_stamp_is_of_the_files_that_records_are_in(tmp_path, kind, mixed):
+    spec = in_files(kind, tmp_path)
+    data = open_source(f"0.5*scenes + 0.5*{spec}" if mixed else spec)
+    records = np.arange(len(data) - 4, len(data))
+    for i, path in enumerate(sorted(tmp_path.iterdir()), 2):  # two files may be written in one tick of the clock
+        os.utime(path, ns=(i, i))
+    before, half = stamp(data, records), stamp(data, records[:2])
+    assert len({before, half, stamp(data, records[2:])}) == 3
+    last = sorted(tmp_path.iterdir())[-1]
+    os.utime(last, ns=(1, 1))
+    assert stamp(data, records) != before
+    assert stamp(data, records[:2]) == half
+    last.unlink()
+    assert stamp(data, records[:2]) == half
+    assert len(stamp(data, records)) == 64
 
 
 @pytest.mark.parametrize("file", ["tokens", "pooled.npy", "places.npy", "facts.jsonl", "entry.json"])

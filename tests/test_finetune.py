@@ -14,7 +14,7 @@ from abx import train
 from abx.methods import Method
 from abx.nn import ViT, ViTConfig
 from abx.probes.batches import Pictures
-from abx.probes.finetune import FineTune, cutmix_box, started_from
+from abx.probes.finetune import OPTIM, FineTune, cutmix_box, for_batch, started_from
 
 KEY = jax.random.key(0)
 BACKBONE = ViTConfig(width=32, depth=3, heads=2, mlp=64, patch=8, size=16, drop_path=0.2)
@@ -161,6 +161,15 @@ def test_learns_colours_and_the_backbone_moves(rng):
 def test_eight_devices_equal_one(rng):
     """Also what is drawn: flips, mixing, branches left out."""
     assert_eight_devices_equal_one(METHOD, coloured(rng, 16))
+
+
+@pytest.mark.parametrize(("batch", "lr"), [(1024, 2e-3), (256, 5e-4), (16, 3.125e-5)])
+def test_learning_rates_grow_with_the_batch(batch, lr):
+    """MAE's rule, of all learning rates and nothing else."""
+    optim = replace(OPTIM, lr_start=OPTIM.lr / 10, lr_end=OPTIM.lr / 100)
+    found = for_batch(optim, batch)
+    assert (found.lr, found.lr_start, found.lr_end) == pytest.approx((lr, lr / 10, lr / 100))
+    assert replace(found, lr=1.0, lr_start=0.0, lr_end=0.0) == replace(optim, lr=1.0, lr_start=0.0, lr_end=0.0)
 
 
 def test_problems():

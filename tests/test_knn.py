@@ -45,6 +45,13 @@ def test_lengths_do_not_count(rng):
     )
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-7, 1e20, 1e30])
+def test_scale_does_not_count(rng, scale):
+    (train, labels), (test, _) = features(rng, 60), features(rng, 11)
+    votes = knn_scores(np.float32(scale) * train, labels, np.float32(scale) * test, 7)
+    np.testing.assert_allclose(votes, knn_scores(train, labels, test, 7), rtol=1e-3)
+
+
 def test_k_is_cut(rng):
     (train, labels), (test, _) = features(rng, 4), features(rng, 3)
     np.testing.assert_allclose(knn_scores(train, labels, test, 7), by_hand(train, labels, test, 7, 4, 0.07), rtol=1e-4)

@@ -11,6 +11,7 @@ from abx.probes import logistic
 from abx.probes.batches import Labelled
 from abx.probes.linear import LinearProbe
 from abx.probes.logistic import Logistic, held_out
+from abx.probes.standard import Standard
 
 KEY = jax.random.key(0)
 
@@ -89,6 +90,18 @@ def test_a_number_that_never_changes_does_no_harm(rng):
     fitted = Logistic(l2=(1e-3,)).fit(train, labels, 6)
     assert np.isfinite(fitted.scores(train)).all()
     assert (fitted.scores(train).argmax(1) == labels).mean() > 0.95
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-7, 1e20, 1e30])
+def test_scale_does_no_harm(rng, scale):
+    """Nor do numbers that never change, or by rounding alone, whatever the scale of the others."""
+    train, labels = features(rng, 200, noise=0.3)
+    train[:, 3], train[:, 4] = 7.0, 1 / 3 + 1e-8 * rng.random(200)
+    standard = [Standard(x)(x) for x in (train, np.float32(scale) * train)]
+    np.testing.assert_allclose(standard[1], standard[0], atol=1e-3)
+    np.testing.assert_allclose(standard[1][:, 3:5], 0, atol=1e-4)
+    fitted = Logistic(l2=(1e-3,)).fit(np.float32(scale) * train, labels, 6)
+    assert (fitted.scores(np.float32(scale) * train).argmax(1) == labels).mean() > 0.95
 
 
 def test_each_rate_learns_as_if_alone(rng):

@@ -1,31 +1,48 @@
 """The probe command: what it refuses, what it writes, and that a probe cut short ends as one that never was."""
 
+import errno
 import json
 import math
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from asked import CLASSES, Some, figures, pictures, recipe_on, two_steps
+from asked import CLASSES, QUICK, Some, figures, pictures, recipe_on, refused, two_steps
+from conftest import TINY
+from pictures import smooth
 from runs import one_device
+from small import METHODS
 
 from abx import parallel
-from abx.data.sources import SpecError
-from abx.experiment import feeding, probe, probing, rows
+from abx.data.layouts import CaptionData
+from abx.data.sources import Samples
+from abx.data.texts import Texts
+from abx.experiment import Recipe, feeding, probe, probing, rows
 from abx.experiment import run as running
-from abx.experiment.given import read_given
-from abx.experiment.loading import load_subject, named, untrained
-from abx.experiment.probe_settings import DecoderSettings, FineTuneSettings, LinearSettings, MapSettings
-from abx.experiment.probing import PRESETS, Probe
+from abx.experiment.loading import Subject, load_subject, named, untrained
+from abx.experiment.material import Material, Part
+from abx.experiment.probe_settings import (
+    DecoderSettings,
+    FineTuneSettings,
+    KNNSettings,
+    LinearSettings,
+    MapSettings,
+)
+from abx.experiment.probing import PRESETS, Probe, Saying
 from abx.experiment.results import read_results, read_runs
 from abx.experiment.run import digests
+from abx.nn import ViT
 from abx.nn.answers import AnswerConfig
 from abx.optim import AdamW
 from abx.probes import cache
+from abx.probes.features import Features, Look
 from abx.probes.named import Named
-from abx.probes.tasks import Detection
+from abx.probes.questions import Facts
+from abx.probes.tasks import Classification, Detection
+from abx.types import Sample
 
 PAPER = ["paper,", "on", "its", "own", "data", "(table)"]
 
@@ -59,7 +76,12 @@ def test_all_kinds_over_one_pass_of_features(run, data, tmp_path, monkeypatch, c
     assert len(passes) == 2
     assert [row["probe"] for row in found] == list(kinds)
     for row in found:
-        assert (row["n_train"], row["n_test"], row["rejected"]) == (36, 24, {"test": 1, "train": 1})
+        # The linear probe keeps a fifth of so few apart, to choose its learning rate by.
+        n_train = 29 if row["probe"] == "linear" else 36
+        assert (row["n_train"], row["n_test"], row["rejected"]) == (n_train, 24, {"test": 1, "train": 1})
+        assert (row["size"], row["view"], len(row["settings"])) == (16, "centre", 8)
+        assert row.get("lr") == (pytest.approx(QUICK.lr * 16 / 256) if row["probe"] == "finetune" else None)
+        assert row.get("steps") == {"linear": 4, "map": 5, "decoder": 5, "finetune": 5}.get(row["probe"])
         assert row["backbone_sha256"] == cache.digest(state.model.backbone)
         assert (row["run"], row["network"], row["step"]) == (str(recipe.out), "online", 2)
         assert 0 <= row["top1"] <= 1
@@ -73,18 +95,27 @@ def test_all_kinds_over_one_pass_of_features(run, data, tmp_path, monkeypatch, c
     again = probe.probe(replace(asked, probes=("knn", "linear", "map")))
     assert len(passes) == 2
     assert figures(again) == [figures(found)[i] for i in (0, 1, 3)]
-    assert len(read_runs([tmp_path / "out"])[0].results) == 9
+    # From anywhere, and of another training of the probe, which is another measurement.
+    monkeypatch.chdir("/")
+    results = read_runs([tmp_path / "out"])[0].results
+    assert len(results) == 9
+    assert len({result.settings for result in results}) == 6
+    (other,) = probe.probe(replace(asked, probes=("knn",), knn=KNNSettings(k=3)))
+    assert other["settings"] != found[0]["settings"]
 
 
-def test_networks_and_the_features_they_give(run, data, tmp_path):
+def test_networks_and_the_features_they_give(run, data, tmp_path, monkeypatch):
     recipe, state = run
     asked = recipe_on(data, recipe, tmp_path, probes=("knn",))
     online, target = (probe.probe(replace(asked, network=name))[0] for name in ("online", "target"))
     assert online["backbone_sha256"] == cache.digest(state.model.backbone)
     assert target["backbone_sha256"] == cache.digest(state.target.backbone)
-    subject = load_subject(recipe.out, "target", "2")
+    # By a path from here, which rows give from the root: tables are made elsewhere.
+    monkeypatch.chdir(recipe.out.parent)
+    subject, none = load_subject(Path(recipe.out.name), "target", "2"), untrained(recipe.out.name)
+    assert (subject.run, none.run, none.init) == (str(recipe.out), "none", str(recipe.out))
     assert cache.digest(subject.model) == digests(state)["target"]
-    fresh = untrained(str(recipe.out)).backbone
+    fresh = none.backbone
     first = running.train.init(recipe.method, recipe.optim.build(2), recipe.seed, recipe.data.blank()).model.backbone
     for a, b in zip(jax.tree.leaves(fresh), jax.tree.leaves(first), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
@@ -117,6 +148,17 @@ def test_the_same_on_one_device_and_on_eight(run, data, tmp_path, monkeypatch, q
         assert (a["top1"], a["n_test"]) == (b["top1"], b["n_test"])
 
 
+def test_a_probe_of_other_labels_is_another_probe(run, data, tmp_path, monkeypatch):
+    """Also where nothing else tells the data apart."""
+    monkeypatch.setattr(probe, "identity", lambda *of: {})
+    asked = recipe_on(data, run[0], tmp_path, probes=("linear",), cache=False)
+    probe.probe(asked)
+    train = next(iter(data))
+    data[train]._samples = [each._replace(label=(each.label + 1) % 3) for each in data[train]._samples]
+    probe.probe(asked)
+    assert len(list((tmp_path / "probes").iterdir())) == 2
+
+
 def test_frozen_means_frozen(run, data, tmp_path, monkeypatch):
     def moved(kind, m):
         object.__setattr__(m.backbone.norm, "scale", m.backbone.norm.scale + 1)
@@ -147,56 +189,6 @@ def test_a_dry_run_writes_nothing(run, data, tmp_path, capsys):
     assert "--train: 37 pictures, 16 pixels, centre" in capsys.readouterr().out
 
 
-def test_features_from_elsewhere(tmp_path, capsys, rng):
-    classes, files = np.array(["a", "b", "c"]), (tmp_path / "train.npz", tmp_path / "test.npz")
-    for path, count in zip(files, (60, 30), strict=True):
-        labels = np.arange(count) % 3
-        shown = np.eye(3)[labels].repeat(2, 1) + 0.1 * rng.random((count, 6))
-        np.savez(path, features=shown, labels=labels, classes=classes, tokens=shown[:, None].repeat(2, 1))
-    asked = Probe(features=files, out=tmp_path, probes=("knn", "logistic", "map"), map=MapSettings(epochs=40, batch=8))
-    assert asked.problems() == []
-    found = probe.probe(asked)
-    assert [row["top1"] for row in found] == [1.0, 1.0, 1.0]
-    assert all((row["n_train"], row["n_test"], row["task"]) == (60, 30, "classification") for row in found)
-    assert found[0]["run"] == str(files[0])
-    assert "--features must be two files" in replace(asked, features=files[:1]).problems()[0]
-    assert "in place of --run" in replace(asked, train="scenes").problems()[0]
-    assert "--probes finetune: these take a network" in replace(asked, probes=("finetune",)).problems()[0]
-    np.savez(files[1], features=np.ones((3, 6)), labels=np.arange(3))
-    assert refused(replace(asked, probes=("map",)), capsys).startswith("--probes map: these read tokens")
-    assert "classes of pictures that the training data does not have: 0, 1, 2" in refused(
-        replace(asked, probes=("knn",)), capsys
-    )
-
-
-@pytest.mark.parametrize(
-    ("arrays", "said"),
-    [
-        (None, "is not there"),
-        (b"no zip", "is not an .npz that can be read"),
-        ({"features": np.ones((2, 3))}, "has no labels, only features"),
-        ({"features": np.ones(3), "labels": np.arange(3)}, "features must be [m, d] and labels [m], not [3] and [3]"),
-        ({"features": np.full((2, 3), np.nan), "labels": np.arange(2)}, "features must be finite numbers"),
-        ({"features": np.ones((2, 3)), "labels": np.ones(2)}, "labels must be integers, not float64"),
-        (
-            {"features": np.ones((1, 3)), "labels": np.array([4]), "classes": np.array(["a"])},
-            "there is a label 4, and 1",
-        ),
-        ({"features": np.ones((2, 3)), "labels": np.array([{}, 1])}, "is not an .npz that can be read"),
-    ],
-)
-def test_files_that_hold_no_features(tmp_path, arrays, said):
-    path = tmp_path / "x.npz"
-    if isinstance(arrays, bytes):
-        path.write_bytes(arrays)
-    elif arrays is not None:
-        np.savez(path, **arrays)
-    with pytest.raises(SpecError) as wrong:
-        read_given(path)
-    assert str(wrong.value).startswith(f"{path}")
-    assert said in str(wrong.value)
-
-
 # --- what it refuses ---
 
 
@@ -218,6 +210,14 @@ def test_files_that_hold_no_features(tmp_path, arrays, said):
         ({"probes": ("knn", "knn")}, "--probes must name one or more, each once, not knn knn"),
         ({"task": "clasification"}, "--task: there is no task 'clasification': did you mean classification?"),
         ({"task": "classification"}, "--train and --test must say on which data: --task classification names none"),
+        (
+            {"task": "scenes-objects", "view": "centre", "probes": ("decoder",)},
+            "--view must be whole for scenes-objects, not centre",
+        ),
+        (
+            {"task": "scenes-detection", "view": "centre", "probes": ("decoder",)},
+            "--view must be whole for scenes-detection",
+        ),
         ({"task": "scenes-detection"}, "--probes knn: --task scenes-detection can be asked of the decoder probe alone"),
         ({"train": "scene"}, "--train: data is "),
         ({"train_images": -1}, "--train_images must be at least 0, not -1"),
@@ -256,16 +256,6 @@ def test_presets_are_well(monkeypatch):
         assert preset.problems() == []
 
 
-def refused(recipe, capsys):
-    """What stands on stderr when the command ends with 2."""
-    with pytest.raises((SystemExit, SpecError)) as stopped:
-        probe.probe(recipe)
-    if isinstance(stopped.value, SpecError):
-        return str(stopped.value)
-    assert stopped.value.code == 2
-    return capsys.readouterr().err
-
-
 def test_a_checkpoint_of_another_architecture(run, data, tmp_path, capsys):
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -275,8 +265,76 @@ def test_a_checkpoint_of_another_architecture(run, data, tmp_path, capsys):
     said = refused(replace(recipe_on(data, run[0], tmp_path), run=str(copy)), capsys)
     assert said.startswith("--run: ")
     assert "is of another model" in said
-    (copy / "config.json").write_text(json.dumps({"class": "os.system"}))
-    assert "is not a configuration" in Probe(run=str(copy)).problems()[0]
+
+
+BROKEN = [
+    (lambda said: "[]", "it is the configuration of no run"),
+    (lambda said: "5", "it is the configuration of no run"),
+    (lambda said: "null", "it is the configuration of no run"),
+    (lambda said: "[" * 100_000, ""),
+    (lambda said: json.dumps({"class": "os.system"}), "os.system is not a class of abx"),
+    (lambda said: json.dumps(said | {"method": 5}), "method of abx.experiment.config.Recipe cannot be 5"),
+    (lambda said: json.dumps(said | {"method": said["optim"]}), "method of abx.experiment.config.Recipe cannot be"),
+    (lambda said: json.dumps(said | {"steps": "many"}), "steps of abx.experiment.config.Recipe cannot be 'many'"),
+    (lambda said: json.dumps(said | {"seed": True}), "seed of abx.experiment.config.Recipe cannot be True"),
+    (lambda said: json.dumps(said).replace('"heads": 2', '"heads": 5'), "method.backbone.heads must divide"),
+]
+
+
+@pytest.mark.parametrize("asked", ["run", "init"])
+@pytest.mark.parametrize(("broken", "why"), BROKEN)
+def test_a_configuration_that_is_none(run, tmp_path, broken, why, asked):
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    said = json.loads((run[0].out / "config.json").read_text())
+    (tmp_path / "config.json").write_text(broken(said))
+    (sentence,) = (s for s in Probe(**{asked: str(tmp_path)}).problems() if s.startswith(f"--{asked} "))
+    assert f"{tmp_path / 'config.json'} is not a configuration that this version of abx reads: {why}" in sentence
+
+
+def test_a_run_whose_tokenizer_is_gone(tmp_path, capsys):
+    gone = Texts(tokenizer=str(tmp_path / "gone.model"), length=12)
+    recipe = Recipe(CaptionData("scenes", 16, text=gone), METHODS["clip"].method, 10)
+    subject = Subject(ViT(TINY, key=jax.random.key(0)), "runs/clip", "", "online", 10, recipe, None)
+    with pytest.raises(SystemExit) as stopped:
+        probe._towers(Probe(run="runs/clip", probes=("zeroshot", "knn")), subject)
+    assert stopped.value.code == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: --probes zeroshot: the run's data.text.tokenizer: ")
+    assert "gone.model" in said
+    probe._towers(Probe(run="runs/clip", probes=("knn",)), subject)
+
+
+@pytest.mark.parametrize(
+    ("facts", "classes", "said"),
+    [
+        (
+            Facts(),
+            (),
+            ["retrieval: none of the test pictures has a caption", "zeroshot: none of the test pictures has"],
+        ),
+        (
+            Facts(label=0),
+            ("0", "1"),
+            ["retrieval: none", "zeroshot: zero-shot classification needs classes with names"],
+        ),
+        (Facts(label=0, captions=("a cat",)), ("cat", "dog"), []),
+    ],
+)
+def test_what_all_probes_need_is_asked_before_the_first(tmp_path, monkeypatch, capsys, facts, classes, said):
+    features = Features(None, np.ones((1, 4), np.float32), [facts], ["a"], np.arange(1), [])
+    part = Part(Samples([Sample(smooth(8, 8))], classes), "folder:x", np.arange(1), features, [facts])
+    asked, measured = Probe(probes=("retrieval", "zeroshot"), out=tmp_path), []
+    material = Material(asked, None, {}, Look(), Classification(), None, None, part, None, {}, "")
+    monkeypatch.setattr(probe, "measure", lambda kind, m: measured.append(kind) or {"n_train": 0, "n_test": 1})
+    if not said:
+        probe._measured(material)
+        assert measured == ["retrieval", "zeroshot"]
+        return
+    with pytest.raises(SystemExit):
+        probe._measured(material)
+    found = capsys.readouterr().err.splitlines()
+    assert [line.startswith(f"error: --probes {each}") for line, each in zip(found, said, strict=True)] == [True, True]
+    assert not measured
 
 
 def test_labels_that_do_not_fit(run, data, tmp_path, capsys):
@@ -286,7 +344,8 @@ def test_labels_that_do_not_fit(run, data, tmp_path, capsys):
     assert "names for the classes of pictures that the training data does not have: violet" in refused(asked, capsys)
     data[test] = Some(12, 1)
     data[train] = Some(12, 1, classes=(*CLASSES, "white"))
-    assert "no training picture is used: white" in refused(asked, capsys)
+    said = refused(asked, capsys)
+    assert "no training picture is used: white; take more --train-images" in said
     assert "--task action: no picture of the training data has a verb" in refused(
         replace(asked, task="action", probes=("decoder",)), capsys
     )
@@ -307,7 +366,34 @@ def test_classes_go_by_name(run, data, tmp_path):
     assert by_name["top1"] == straight["top1"] == 1.0
 
 
+def test_a_training_whose_loss_is_no_number_stops(run, data, tmp_path, capsys):
+    asked = recipe_on(data, run[0], tmp_path, log=Saying(0))
+    high = replace(QUICK, lr=3e38)
+    for kind in ("map", "linear"):
+        settings = replace(getattr(asked, kind), optim=high, epochs=8)
+        said = refused(replace(asked, probes=(kind,), **{kind: settings}), capsys)
+        assert said.startswith(f"--{kind}.optim.lr must be lower: the loss of {kind}-classification is ")
+    assert not (tmp_path / "results.jsonl").exists()
+    # One of several rates alone is only not chosen.
+    linear = LinearSettings(rates=(1e-3, 1e38), epochs=8, batch=8, optim=replace(QUICK, lr=3.0))
+    (row,) = probe.probe(replace(asked, probes=("linear",), linear=linear))
+    assert row["rate"] == 1e-3
+
+
 # --- the file ---
+
+
+def test_results_that_cannot_be_written_are_said_before_anything_is_computed(run, data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "out" / "results.jsonl").mkdir(parents=True)
+    asked = recipe_on(data, run[0], tmp_path / "out", probes=("knn",))
+    (said,) = asked.problems()
+    assert said == f"--out {tmp_path / 'out'}: {tmp_path / 'out' / 'results.jsonl'} is no file"
+
+    def full(path, rows):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(probe, "append", full)
+    assert refused(replace(asked, out=tmp_path), capsys).endswith("cannot be written: No space left on device")
 
 
 def test_what_a_kill_cut_off_is_removed(tmp_path):

@@ -151,6 +151,20 @@ def test_boxes_without_an_area_are_wrong_and_no_more():
     assert agreement(found, truth) == pytest.approx({"iou": 1, "f1": 2 / 3})
 
 
+def test_objects_of_an_unknown_class_are_none_to_average_precision():
+    pytest.importorskip("faster_coco_eval", reason="average precision needs faster-coco-eval")
+    found, truth = made_up(0, 10)
+    more = [
+        Objects(
+            np.concatenate([t.boxes, np.array([[0, 0, 0.3, 0.3]], np.float32)]),
+            np.append(t.labels, -1),
+            np.append(t.flags, np.uint8(0)),
+        )
+        for t in truth
+    ]
+    assert average_precision(found, more) == pytest.approx(average_precision(found, truth))
+
+
 def test_a_missing_library_is_one_sentence(monkeypatch):
     def absent(name: str) -> None:
         raise ImportError(name)

@@ -16,6 +16,7 @@ from abx.data.schemes.folder import Folder
 from abx.data.schemes.scenes import Scenes
 from abx.data.sources import Names, Source, SpecError, first_usable, printable
 from abx.data.specs import check_spec, open_source
+from abx.probes.tasks import Classification
 
 PNG = encoded(smooth(4, 6), "PNG")
 
@@ -352,6 +353,15 @@ def test_without_class_folders_there_are_no_labels(names: tuple[str, ...], tmp_p
     source = Folder(str(tmp_path))
     assert source.classes == ()
     assert {source[i].label for i in range(len(source))} == {-1}
+
+
+def test_one_folder_alone_is_no_class_and_that_is_said(tmp_path: Path):
+    put(tmp_path, "cats\n/1.png", "cats\n/2.png")
+    source = Folder(str(tmp_path))
+    assert source.classes == ()
+    said = r"folders are no classes: there is one alone, cats\n, and a class needs another"
+    assert source.notes == (said,)
+    assert Classification().check(source, source)[0].endswith(f"looked at); {said}")
 
 
 @pytest.mark.parametrize("stray", ["top.png", "b/deep/2.png"])

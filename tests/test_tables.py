@@ -22,8 +22,9 @@ from abx.data.sources import SpecError
 from abx.data.texts import Texts
 from abx.data.views import MultiCrops, RandomCrops
 from abx.experiment import Recipe
-from abx.experiment.results import dataset_of, described, read_runs
+from abx.experiment.results import read_runs
 from abx.experiment.saved import to_json
+from abx.experiment.systems import dataset_of, described
 from abx.optim import EMA
 
 TWO = RandomCrops(n=2, size=16, scale=(0.2, 1.0))
@@ -268,13 +269,21 @@ def test_the_network_is_the_one_that_a_method_is_known_by(run):
     assert any("of the online network, as there is none of the target one" in note for note in table.notes)
 
 
-def test_another_probe_stands_in_for_the_linear_one_alone(run):
+def test_another_probe_stands_in_for_the_linear_one_alone(run, tmp_path):
     a = run("a", simclr(), row("logistic", top1=0.3), row("knn", top1=0.2), row("decoder", top1=0.4))
     (table,) = assemble(read_runs([a]))
     assert ours(table, "SimCLR") == [30.0, None, 40.0, None]
     assert any("of the probe logistic" in note for note in table.notes)
     b = run("b", simclr(), row("logistic", top1=0.3), row("linear", top1=0.2))
-    assert ours(assemble(read_runs([b]))[0], "SimCLR")[0] == 20.0
+    (table,) = assemble(read_runs([b]))
+    assert ours(table, "SimCLR")[0] == 20.0
+    assert not any("other way" in note for note in table.notes)
+    # The one is not compared with the other.
+    (table,) = assemble(read_runs([b, run("c", ab_simclr(), row("logistic", top1=0.4))]))
+    assert (ours(table, "SimCLR")[0], ours(table, "AB_SimCLR")[0]) == (30.0, 40.0)
+    (table,) = assemble(read_runs([run("d", simclr(), row("linear", top1=0.2)), tmp_path / "c"]))
+    assert line(table, "AB_SimCLR").our_gains[0] is None
+    assert any("one other way" in note for note in table.notes)
 
 
 def test_a_part_of_the_test_pictures_is_not_compared_with_all(run):
@@ -361,10 +370,73 @@ def test_an_untrained_network_is_a_row_of_its_own(run):
     (table,) = assemble(read_runs([floor]))
     assert ours(table, "untrained") == [4.0, None, 5.0, None]
     assert table.missing[0] == "MAE"
+    assert "ours: untrained; ViT 384 x 12, patches of 16, 224 px" in typeset.text(table)
+
+
+def test_an_untrained_network_stands_beside_runs_of_its_backbone_alone(run, capsys):
     a = run("a", simclr(), row("decoder", top1=0.5))
-    (table,) = assemble(read_runs([a, floor]))
-    assert ours(table, "SimCLR")[2] == 50.0
-    assert ours(table, "untrained")[2] == 5.0
+    none = {"run": "none", "step": 0}
+    mine = run("mine", None, row("decoder", top1=0.05, init=str(a), **none))
+    other = run("other", None, row("decoder", top1=0.06, init="ViT-S/16", size=32, **none))
+    lost = run("lost", None, row("decoder", top1=0.07, init="runs/gone", **none))
+    (table,) = assemble(read_runs([a, other, lost, mine]))
+    assert (ours(table, "SimCLR")[2], ours(table, "untrained")[2]) == (50.0, 5.0)
+    call(a, other, lost)
+    out = capsys.readouterr().out
+    assert "untrained  " not in out
+    assert "untrained network, ViT 384 x 12, patches of 16, 32 px, beside which no run stands, has a place" in out
+    assert "that of runs/gone, which cannot be read" in out
+    # Alone each has its own table.
+    tables = assemble(read_runs([other, mine]), [1])
+    assert [ours(each, "untrained")[2] for each in tables] == [6.0, 5.0]
+
+
+def test_features_from_elsewhere_are_a_row_that_the_file_names(run, capsys):
+    def file(folder: str, top1: float, labels: str = "ab12") -> dict[str, Any]:
+        given = {"features_sha256": "0" * 64, "labels_sha256": labels, "run": f"/x/{folder}/train.npz", "step": 0}
+        where = {"train": f"/x/{folder}/train.npz", "test": f"/x/{folder}/test.npz"}
+        return row("linear", "classification", top1=top1, **given | where)
+
+    theirs = run("features", None, file("clip", 0.8), file("dino", 0.7), file("other", 0.9, labels="cd34"))
+    (table,) = assemble(read_runs([theirs]))
+    # Two networks' features of the same pictures can be compared, and those of other pictures cannot.
+    rows = [ours(table, f"features of {name}/train.npz")[0] for name in ("clip", "dino", "other")]
+    assert rows == [80.0, 70.0, None]
+    assert any("of features with labels ab12" in note for note in table.notes)
+    a = run("a", simclr(), row("decoder", top1=0.5))
+    (table,) = assemble(read_runs([a, theirs]))
+    assert ours(table, "features of clip/train.npz") == [80.0, None, None, None]
+
+
+@pytest.mark.parametrize(
+    "other", [{"settings": "cd34"}, {"size": 32}, {"view": "whole"}], ids=["settings", "size", "view"]
+)
+def test_figures_of_different_measurements_are_not_compared(run, other):
+    one = {"settings": "ab12", "size": 16, "view": "centre"}
+    a = run("a", simclr(), row("linear", top1=0.5, **one))
+    b = run("b", ab_simclr(), row("linear", top1=0.9, **one | other))
+    (table,) = assemble(read_runs([a, b]))
+    assert sorted(ours(table, system)[0] or 0 for system in ("SimCLR", "AB_SimCLR")) != [50.0, 90.0]
+    assert line(table, "AB_SimCLR").our_gains[0] is None
+    (note,) = (note for note in table.notes if "also measured in one other way, which is not shown" in note)
+    both = run("both", ab_simclr(), row("linear", top1=0.9, **one | other), row("linear", top1=0.6, **one))
+    (table,) = assemble(read_runs([a, both]))
+    assert line(table, "AB_SimCLR").our_gains[0] == pytest.approx(10)
+    (note,) = (note for note in table.notes if "one other way" in note)
+    assert note.endswith("shown is views of 16 px, centre, settings of the probe ab12")
+
+
+def test_folders_without_results_are_said_and_passed_over(run, capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    a = run("a", simclr(), row("linear", top1=0.5))
+    call(a, tmp_path / "empty", tmp_path / "notes.txt", run("blank", simclr()))
+    said = capsys.readouterr()
+    assert "SimCLR" in said.out
+    lines = said.err.splitlines()
+    assert [each.split(":")[0] for each in lines] == ["left out"] * 3
+    assert "empty has no results yet" in lines[0]
+    assert "notes.txt is a file, not a folder" in lines[1]
 
 
 def test_results_kept_elsewhere_are_of_the_run_that_they_name(run, tmp_path):

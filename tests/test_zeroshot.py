@@ -142,6 +142,11 @@ def test_pictures_at_their_class_are_all_right_and_at_the_next_all_wrong(towers)
     assert (found["top1"], found["mean_per_class"]) == (0.8, 0.875)
 
 
+def test_the_first_five_of_five_say_nothing(towers):
+    found = ZeroShot().results(towers, np.ones((3, 32), np.float32), np.arange(3), CLASSES[:5])
+    assert found.keys() == {"top1", "mean_per_class", "n_test"}
+
+
 def test_features_that_say_nothing_score_chance(towers):
     labels = np.repeat(np.arange(12), 50)
     noise = np.random.default_rng(0).standard_normal((600, 32)).astype(np.float32)

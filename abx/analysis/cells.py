@@ -18,6 +18,11 @@ class Result(NamedTuple):
     test: str
     n_train: int
     n_test: int
+    size: int
+    """Side of the views in pixels; 0 where it is not known, as of features from elsewhere."""
+    view: str
+    settings: str
+    """Stands for how the probe was made and trained; "" of results that do not say."""
     date: datetime
     metrics: dict[str, float]
     """Shares, from 0 to 1."""
@@ -66,8 +71,30 @@ class Note(NamedTuple):
     says: str
 
 
+class Place(NamedTuple):
+    """One measurement: results that differ in any of this cannot be compared."""
+
+    task: str
+    """The paper's data, which is the same wherever it lies; "" of other data."""
+    train: str
+    test: str
+    n_train: int
+    n_test: int
+    size: int
+    view: str
+    probe: str
+    settings: str
+
+    @classmethod
+    def of(cls, measure: Measure, result: Result) -> "Place":
+        own = result.task == measure.task
+        task, train, test = (measure.task, "", "") if own else ("", result.train, result.test)
+        n_train, n_test, size, view = result.n_train, result.n_test, result.size, result.view
+        return cls(task, train, test, n_train, n_test, size, view, result.probe, result.settings)
+
+
 class Found(NamedTuple):
-    """A column's results: for each run one of each measure, all on the same data."""
+    """A column's results: for each run one of each measure, all of the same measurement."""
 
     parts: tuple[dict[str, Result], ...]
     """By measure, then by the folder of the run."""
@@ -103,22 +130,27 @@ class Found(NamedTuple):
 
 
 def _measured(name: str, measure: Measure, runs: Sequence[Run], network: str) -> tuple[dict[str, Result], list[Note]]:
-    """For each run its result, and what is to be said of that. Of several kinds of data the paper's own is taken, else
-    that on which most systems were measured, else the newest: figures of one column can be compared."""
+    """For each run its result, and what is to be said of that. Of several measurements that on the paper's own data is
+    taken, else that of most systems, else by the probe that is meant, else the newest: figures of one column can be
+    compared."""
     found = [(run, result) for run in runs for result in run.results if _is(measure, result)]
     if not found:
         return {}, []
-    places = dict.fromkeys(_place(measure, result) for _, result in found)
+    places = dict.fromkeys(Place.of(measure, result) for _, result in found)
 
-    def rank(place: tuple[str, ...]) -> tuple[bool, int, datetime]:
-        here = [(run, result) for run, result in found if _place(measure, result) == place]
-        return place[0] == measure.task, len({run.system for run, _ in here}), max(result.date for _, result in here)
+    def rank(place: Place) -> tuple[bool, int, int, datetime]:
+        here = [(run, result) for run, result in found if Place.of(measure, result) == place]
+        systems, newest = len({run.system for run, _ in here}), max(result.date for _, result in here)
+        return bool(place.task), systems, -measure.probes.index(place.probe), newest
 
     place = max(places, key=rank)
-    notes = _of_place(name, measure, place, len(places))
+    of = lambda other: {run.folder for run, result in found if Place.of(measure, result) == other}
+    # A probe that would only stand in for the one that is shown, of the same runs, is nothing to be told of.
+    others = [other for other in places if other != place and (other.probe == place.probe or of(other) - of(place))]
+    notes = _of_place(name, measure, place, len(others))
     chosen: dict[str, Result] = {}
     for run in runs:
-        here = [result for other, result in found if other is run and _place(measure, result) == place]
+        here = [result for other, result in found if other is run and Place.of(measure, result) == place]
         if not here:
             continue
         about, wanted = f"{run.system} {name}", network or run.network
@@ -126,10 +158,6 @@ def _measured(name: str, measure: Measure, runs: Sequence[Run], network: str) ->
         if not asked:
             notes.append(Note(about, f"of the {here[0].network} network, as there is none of the {wanted} one"))
         asked = asked or here
-        meant = next(probe for probe in measure.probes if any(result.probe == probe for result in asked))
-        if meant != measure.probes[0]:
-            notes.append(Note(about, f"of the probe {meant}, as there is none of {measure.probes[0]}"))
-        asked = [result for result in asked if result.probe == meant]
         # Of equal dates the later line of the file: max would take the first.
         chosen[run.folder] = max(reversed(asked), key=lambda result: (result.step, result.date))
         if len(asked) > 1:
@@ -144,22 +172,22 @@ def _is(measure: Measure, result: Result) -> bool:
     return result.probe in measure.probes and task in (measure.task, measure.kind) and measure.metric in result.metrics
 
 
-def _place(measure: Measure, result: Result) -> tuple[str, ...]:
-    """What was measured on. The paper's data is the same wherever it lies."""
-    where = (result.task,) if result.task == measure.task else ("", result.train, result.test)
-    return *where, f"{result.n_train:,}", f"{result.n_test:,}"
-
-
-def _of_place(name: str, measure: Measure, place: tuple[str, ...], places: int) -> list[Note]:
-    *where, n_train, n_test = place
-    if where[0] == measure.task:
+def _of_place(name: str, measure: Measure, place: Place, others: int) -> list[Note]:
+    n_train, n_test = f"{place.n_train:,}", f"{place.n_test:,}"
+    if place.task:
         says = f"{measure.task}; {n_train} pictures to train the probe, {n_test} to test it"
     else:
-        says = (
-            f"NOT the paper's data; probe trained on {n_train} pictures of {where[1]}, tested on {n_test} of {where[2]}"
-        )
-    others = "one other way, which is" if places == 2 else f"{places - 1} other ways, which are"
-    return [Note(name, says), *([Note(name, f"also measured in {others} not shown")] if places > 1 else [])]
+        of = f"{n_train} pictures of {place.train}, tested on {n_test} of {place.test}"
+        says = f"NOT the paper's data; probe trained on {of}"
+    notes = [Note(name, says)]
+    if place.probe != measure.probes[0]:
+        notes.append(Note(name, f"of the probe {place.probe}, in place of {measure.probes[0]}"))
+    if others:
+        ways = "one other way, which is" if others == 1 else f"{others} other ways, which are"
+        view = [f"views of {place.size} px"] * bool(place.size) + [place.view] * bool(place.view)
+        shown = ", ".join(view + [f"settings of the probe {place.settings}"] * bool(place.settings))
+        notes.append(Note(name, f"also measured in {ways} not shown{f'; shown is {shown}' if shown else ''}"))
+    return notes
 
 
 def seeds(system: str, runs: Iterable[Run], columns: Sequence[Found]) -> tuple[list[Run], list[Note]]:

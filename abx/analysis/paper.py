@@ -2,7 +2,7 @@
 
 Ghosh & Levine 2025, arXiv 2506.11967v1. All figures are percentages. Differences are as printed: ten of them are 0.1
 off what the printed figures give, as they were taken before rounding (METHODS A-39). Of the same networks Tables 1 and
-6 print decoder accuracies that differ by 0.1 to 0.2 (A-37): so much is the noise of a probe. Of the noise of seeds the
+6 print decoder accuracies that differ by up to 0.2 (A-37): so much is the noise of a probe. Of the noise of seeds the
 paper says only, for three runs of AB_CLIP on CC12M, highest minus lowest: ImageNet 0.02, Avg Cls and CLEVR depth 0.4,
 count 0.6.
 """

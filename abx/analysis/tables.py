@@ -7,6 +7,8 @@ from abx.analysis.cells import Cell, Found, Note, Run, seeds
 from abx.analysis.paper import BLOCKS, Block
 
 UNTRAINED = "untrained"
+FEATURES = "features of "
+"""How systems are called whose features are files from elsewhere; the file's name follows."""
 DATASETS = ("imagenet", "cc12m", "coco", "epic_kitchens")
 """What the paper pre-trains on. Other data stands in for any of them."""
 SAME_VIEWS = 0.02
@@ -40,13 +42,13 @@ class Table(NamedTuple):
     missing: tuple[str, ...]
     """What the paper has and we have not."""
 
-    def said(self, but: str) -> set[Hashable]:
-        """The figures of ours, but for one system's. What stands in for two of the paper's columns is one figure."""
+    def said(self, but: Collection[str]) -> set[Hashable]:
+        """The figures of ours, but for some systems'. What stands in for two of the paper's columns is one figure."""
         return {
             (line.system, cell, *((measure.kind or measure.task, measure.metric) for measure in column.measures))
             for line in self.lines
             for column, cell in zip(self.block.columns, line.ours, strict=True)
-            if cell and line.system != but
+            if cell and line.system not in but
         }
 
 
@@ -54,31 +56,34 @@ def assemble(runs: Sequence[Run], tables: Collection[int] = (), network: str = "
     """The tables that runs have rows in, in the paper's order; one for each kind of data and each backbone of ours.
 
     Data that is not the paper's stands in for any of it. A table is left out if all figures of ours in it stand in one
-    before it, of the same runs, unless it is asked for.
+    before it, of the same runs, unless it is asked for. Untrained networks stand beside runs of the same backbone, and
+    alone where there are no runs; features from elsewhere beside all.
 
     Args:
         tables: by number; () for all with a figure of ours.
         network: online or target; "" for the one that each method is known by.
     """
-    untrained = [run for run in runs if run.system == UNTRAINED]
-    trained = [run for run in runs if run.system != UNTRAINED]
+    others = [run for run in runs if run.system == UNTRAINED or run.system.startswith(FEATURES)]
+    trained = [run for run in runs if run not in others]
     found: dict[Block, list[Table]] = {block: [] for block in BLOCKS}
-    groups = dict.fromkeys((run.reward, run.value, run.texts, run.backbone) for run in trained)
-    for group in groups or (None,):
-        mine = [run for run in trained if (run.reward, run.value, run.texts, run.backbone) == group]
+    alike = lambda run: (run.reward, run.value, run.texts, run.backbone)
+    groups = dict.fromkeys(map(alike, trained or [run for run in others if run.backbone] or others))
+    beside = [[run for run in others if run.backbone in ("", group[-1])] for group in groups]
+    for group, those in zip(groups, beside, strict=True):
+        mine = [run for run in trained if alike(run) == group]
         shown: set[Hashable] = set()
         for block in BLOCKS:
             fitting = [run for run in mine if _fits(block, run)]
             if (not fitting and (mine or block.texts)) or (tables and block.table not in tables):
                 continue
-            table = _table(block, fitting, untrained, network)
-            said = table.said(but=UNTRAINED if mine else "")
+            table = _table(block, fitting, those, network)
+            said = table.said(but={run.system for run in those} if mine else ())
             if tables or not said <= shown:
                 found[block].append(table)
             shown |= said
     for block in BLOCKS:
         if block.table in tables and not found[block]:
-            found[block].append(_table(block, [], untrained, network))
+            found[block].append(_table(block, [], beside[0] if beside else [], network))
     return [table for block in BLOCKS for table in found[block]]
 
 
@@ -98,8 +103,8 @@ def _fits(block: Block, run: Run) -> bool:
     )
 
 
-def _table(block: Block, runs: Sequence[Run], untrained: Sequence[Run], network: str) -> Table:
-    everyone = [*runs, *untrained]
+def _table(block: Block, runs: Sequence[Run], beside: Sequence[Run], network: str) -> Table:
+    everyone = [*runs, *beside]
     columns = [Found.of(column, everyone, network) for column in block.columns]
     notes = [note for column in columns for note in column.notes]
     systems = dict.fromkeys([row.system for row in block.rows] + [run.system for run in everyone])
@@ -125,7 +130,7 @@ def _table(block: Block, runs: Sequence[Run], untrained: Sequence[Run], network:
         block,
         _said(first) if first else "",
         stands_in,
-        first.backbone if first else "",
+        next((run.backbone for run in everyone if run.backbone), ""),
         tuple(lines),
         tuple(folders),
         tuple(_merged(notes)),

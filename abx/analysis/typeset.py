@@ -83,6 +83,8 @@ def _title(table: Table) -> list[str]:
     if table.data:
         stand_in = f", which stands in for {table.block.title}" if table.stands_in else ""
         title.append(f"ours: pre-trained on {table.data}{stand_in}; {table.backbone}")
+    elif table.backbone:
+        title.append(f"ours: untrained; {table.backbone}")
     return title
 
 

@@ -147,5 +147,5 @@ def _recipe(run: Path) -> "Recipe":
         return recipe_of(run)
     except FileNotFoundError:
         fail(f"{run} is not the folder of a run: it has no config.json")
-    except (OSError, ValueError, KeyError, AssertionError) as wrong:
+    except (OSError, ValueError, RecursionError) as wrong:
         fail(f"{run / 'config.json'} is not a configuration that this version of abx reads: {wrong}")

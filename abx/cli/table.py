@@ -1,6 +1,7 @@
 """The verb `abx table`: results of runs as rows of the paper's tables."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -43,7 +44,7 @@ def table(verb: Table) -> None:
         fail(f"--tables must be from 1 to 6, not {wrong[0]}")
 
     from abx.analysis import typeset
-    from abx.analysis.tables import DATASETS, assemble
+    from abx.analysis.tables import DATASETS, UNTRAINED, assemble
     from abx.data.sources import SpecError
     from abx.experiment.results import read_runs
 
@@ -54,7 +55,7 @@ def table(verb: Table) -> None:
             fail(f"--called must be SPEC=NAME with NAME one of {', '.join(DATASETS)}, not {text}")
         called[spec] = name
     try:
-        runs = read_runs(verb.runs, called)
+        runs = read_runs(verb.runs, called, lambda sentence: print(f"left out: {sentence}", file=sys.stderr))
     except SpecError as wrong:
         fail(str(wrong))
     found = assemble(runs, verb.tables, "" if verb.network == "auto" else verb.network)
@@ -65,8 +66,12 @@ def table(verb: Table) -> None:
     shown = {folder for each in found for folder in each.runs}
     unplaced = [run for run in runs if run.folder not in shown]
     where = f"table {', '.join(map(str, verb.tables))}" if verb.tables else "the paper's tables"
+    backbones = {run.backbone for run in runs if run.reward}
     for run in unplaced:
-        print(f"{run.folder}: no result of this run of {run.system} has a place in {where}")
+        what = f"run of {run.system}"
+        if run.system == UNTRAINED and backbones and run.backbone not in backbones:
+            what = f"untrained network, {run.backbone}, beside which no run stands,"
+        print(f"{run.folder}: no result of this {what} has a place in {where}")
     if unplaced:
         print("All tables have figures of the decoder probe, Table 1 of linear, map and finetune besides.")
     if verb.json:

@@ -4,13 +4,14 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Int
 
-from abx.data.sources import Source, SpecError, printable
+from abx.data.sources import OnDisk, Source, SpecError, printable
 from abx.types import Objects, Record, Sample, Vocabulary
 
 
@@ -151,6 +152,12 @@ class Mixture:
     def __getitem__(self, i: int) -> Sample:
         k, j = self.place(i)
         return self._renumbered(k, self.parts[k][j])
+
+    def files(self, records: Int[np.ndarray, " r"]) -> Iterable[str | bytes]:
+        """See `sources.OnDisk`; of parts without files none."""
+        for k, part in enumerate(self.parts):
+            if isinstance(part, OnDisk):
+                yield from part.files(records[(records >= self.first(k)) & (records < self.ends[k])] - self.first(k))
 
     def name(self, i: int) -> str:
         k, j = self.place(i)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Int
 
 from abx.data.images import BadImage, decode
 from abx.types import Record, Sample, Vocabulary
@@ -51,6 +52,14 @@ class Source(Protocol):
         """Where the record comes from, printable on one line."""
 
 
+@runtime_checkable
+class OnDisk(Protocol):
+    """What a `Source` offers besides whose records lie in files."""
+
+    def files(self, records: Int[np.ndarray, " r"]) -> Iterable[str | bytes]:
+        """Paths of the files that these records are in, of each at least once."""
+
+
 class Files(ABC):
     """The half of a `Source` that all share whose pictures are files, or parts of files."""
 
@@ -58,6 +67,10 @@ class Files(ABC):
 
     @abstractmethod
     def stored(self, i: int) -> Record: ...
+
+    @abstractmethod
+    def files(self, records: Int[np.ndarray, " r"]) -> Iterable[str | bytes]:
+        """See `OnDisk`."""
 
     def __getitem__(self, i: int) -> Sample:
         return decoded(self.stored(i))
@@ -129,6 +142,23 @@ def fingerprint(source: Source) -> list[int | str]:
     shared = len(os.path.commonprefix(names)) if count > 1 else 0  # noqa: RUF071  # not all names are paths
     text = "\n".join(name[shared:] for name in names)
     return [count, hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]]
+
+
+def stamp(source: Source, records: Int[np.ndarray, " r"]) -> str:
+    """A digest of the sizes and times of the files that these records are in: whether any was written to since.
+
+    A million files take some seconds, and nothing is read. "" for a source without files.
+    """
+    if not isinstance(source, OnDisk):
+        return ""
+    found = hashlib.sha256()
+    for path in source.files(records):
+        try:
+            status = os.stat(path)
+            found.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+        except OSError:
+            found.update(b"gone\n")
+    return found.hexdigest()
 
 
 def printable(name: str) -> str:

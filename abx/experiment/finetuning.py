@@ -18,7 +18,7 @@ from abx.experiment.material import Figures, Material, Part
 from abx.experiment.portions import answered, batch_size, spread, steps_for
 from abx.probes.batches import Pictures
 from abx.probes.features import pictures
-from abx.probes.finetune import FineTuneModel, started_from
+from abx.probes.finetune import FineTuneModel, for_batch, started_from
 from abx.types import Record, Sample, Vocabulary
 
 
@@ -29,20 +29,22 @@ def finetune(m: Material) -> Figures:
     assert m.backbone is not None
     settings, backbone = m.recipe.finetune, m.backbone
     batch = batch_size(settings.batch, len(rows))
+    optim = for_batch(settings.optim, batch)
     method = settings.method(backbone.config, m.language.words)
     source, views = Chosen(m.train, rows), RandomCrops(n=1, size=m.look.size, scale=settings.scale)
 
     def pairs(loaded: Loaded) -> Loaded:
         return loaded._replace(batch=Pictures(loaded.batch.images[:, 0], labels[loaded.records["train"]]))
 
+    steps = steps_for(settings.epochs, len(rows), batch)
     state = trained(
         f"finetune-{m.task.name}",
         method,
         partial(_cropped, batches(source, views, batch, m.recipe.seed), m.recipe.threads, pairs),
         None,
         recipe=m.recipe,
-        optim=settings.optim,
-        steps=steps_for(settings.epochs, len(rows), batch),
+        optim=optim,
+        steps=steps,
         batch=batch,
         about=m.about | {"scale": settings.scale},
         rescale=method.rescale,
@@ -54,7 +56,7 @@ def finetune(m: Material) -> Figures:
     scores = [np.asarray(_by_pictures(state.model, spread(each.images)))[: len(each.places)] for each in seen]
     if rejected:
         raise SpecError(f"--test: {rejected[0][0]} could be read before and now cannot: {rejected[0][1]}")
-    return m.scored(np.concatenate(scores)) | {"n_train": len(rows), "batch": batch}
+    return m.scored(np.concatenate(scores)) | {"n_train": len(rows), "lr": optim.lr, "batch": batch, "steps": steps}
 
 
 class Chosen:

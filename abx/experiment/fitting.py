@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +16,7 @@ import optax
 from abx import parallel, train
 from abx.checkpoint import Checkpoints
 from abx.data.loader import Loaded
+from abx.data.sources import SpecError
 from abx.experiment.folder import locked
 from abx.experiment.probing import Probe
 from abx.experiment.saved import to_json
@@ -22,6 +25,22 @@ from abx.log import MetricsLog
 from abx.methods.base import Method
 from abx.optim import AdamW
 from abx.train import TrainState
+
+
+class ProbeLog(MetricsLog):
+    """Stops a training whose loss is no number any more: what it would end with scores chance, and says nothing of the
+    features."""
+
+    def __init__(self, path: Path, step: int, name: str) -> None:
+        super().__init__(path, step)
+        self.name = name
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Raises: SpecError."""
+        super().write(step, metrics)
+        if not math.isfinite(loss := metrics["probe/loss"]):
+            flag = f"--{self.name.partition('-')[0]}.optim.lr"
+            raise SpecError(f"{flag} must be lower: the loss of {self.name} is {loss} at step {step}")
 
 
 def trained(
@@ -50,7 +69,8 @@ def trained(
         rescale: of the optimiser's updates.
         start: what becomes of a fresh state.
 
-    Raises: SystemExit with 128 + its number when a signal cut the training short; SpecError; CheckpointError.
+    Raises: SystemExit with 128 + its number when a signal cut the training short; SpecError, also when the loss is no
+        number any more; CheckpointError.
     """
     mesh = parallel.mesh()
     said = {"method": to_json(method), "optim": to_json(optim), "steps": steps, "batch": batch, "seed": recipe.seed}
@@ -69,7 +89,7 @@ def trained(
             found = checkpoints.restore_newest(jax.eval_shape(init, first), sharding)
             state = TrainState(*found[0]) if found else parallel.place(start(jax.jit(init)(first)), sharding)
             print(f"{folder}: step {int(state.step)} of {steps}", flush=True)
-            with MetricsLog(folder / "metrics.jsonl", int(state.step)) as log:
+            with ProbeLog(folder / "metrics.jsonl", int(state.step), name) as log:
                 state, cut = fit(
                     # The moving average is of no use here: it stays as it began.
                     train.make_step(method, tx, optax.constant_schedule(0.0), recipe.seed, mesh),

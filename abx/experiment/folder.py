@@ -22,9 +22,13 @@ from abx.train import TrainState
 
 
 def recipe_of(run: Path) -> Recipe:
-    """The recipe that `config.json` holds."""
+    """The recipe that `config.json` holds.
+
+    Raises: OSError, ValueError, RecursionError where it holds none.
+    """
     found = from_json(json.loads((run / "config.json").read_text()))
-    assert isinstance(found, Recipe)
+    if not isinstance(found, Recipe):
+        raise ValueError("it is the configuration of no run")
     return found
 
 

@@ -1,5 +1,6 @@
 """A backbone to look at: that of a run's checkpoint, or an untrained one."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -8,7 +9,7 @@ import jax
 
 from abx import nn, parallel, train
 from abx.checkpoint import CheckpointError, Checkpoints
-from abx.data.sources import SpecError
+from abx.data.sources import SpecError, printable
 from abx.experiment.config import Recipe
 from abx.experiment.folder import recipe_of
 from abx.nn import ViT, ViTConfig
@@ -23,9 +24,10 @@ class Subject(NamedTuple):
 
     backbone: ViT
     run: str
-    """Folder of the run; "none" for one that was never trained."""
+    """Folder of the run, from the root, so that results that name it can be read from anywhere; "none" for one that was
+    never trained."""
     init: str
-    """What the untrained one is; "" for a run's."""
+    """What the untrained one is, a folder from the root; "" for a run's."""
     network: Network
     step: int
     recipe: Recipe | None = None
@@ -62,7 +64,7 @@ def load_subject(run: Path, network: Network = "online", step: str = "newest") -
         raise SpecError(f"--run {run} holds no complete checkpoint yet")
     state = TrainState(*found[0])
     model = state.model if network == "online" else state.target
-    return Subject(model.backbone, str(run), "", network, int(state.step), recipe, model)
+    return Subject(model.backbone, os.path.abspath(run), "", network, int(state.step), recipe, model)
 
 
 def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap") -> Subject:
@@ -83,7 +85,7 @@ def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap") -> Su
     tx = recipe.optim.build(recipe.steps)
     blank = recipe.data.blank()
     backbone = jax.jit(lambda: train.init(recipe.method, tx, recipe.seed, blank).model.backbone)()
-    return Subject(backbone, "none", init, "online", 0)
+    return Subject(backbone, "none", os.path.abspath(init), "online", 0)
 
 
 def named(init: str, size: int = 0, pool: Pool = "gap") -> ViTConfig | None:
@@ -152,10 +154,13 @@ def _no_run(folder: Path) -> str | None:
     """Why a folder is not that of a run that can be read."""
     if not folder.is_dir():
         return f"{folder} is {'a file, not a folder' if folder.exists() else 'not there'}"
+    unread = f"{folder / 'config.json'} is not a configuration that this version of abx reads"
     try:
-        recipe_of(folder)
+        recipe = recipe_of(folder)
     except FileNotFoundError:
         return f"{folder} is not the folder of a run: it has no config.json"
-    except (OSError, ValueError, KeyError, AssertionError) as wrong:
-        return f"{folder / 'config.json'} is not a configuration that this version of abx reads: {wrong}"
-    return None
+    except (OSError, ValueError, RecursionError) as wrong:
+        return f"{unread}: {printable(str(wrong))}"
+    # Of its data nothing is asked: they need not be here any more.
+    wrong_sizes = [f"method.{sentence}" for sentence in recipe.method.problems()] + recipe.optim.problems()
+    return f"{unread}: {wrong_sizes[0]}" if wrong_sizes else None

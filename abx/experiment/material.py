@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from abx.data.sources import Source
+from abx.data.sources import Source, SpecError
 from abx.experiment.probing import Probe
 from abx.nn import ViT
 from abx.probes.features import Features, Look
@@ -61,8 +61,13 @@ class Material(NamedTuple):
         return Labels(asked.picture, asked.tokens[:, self.task.places[0]] - self.language.first_word)
 
     def scored(self, scores: Float[np.ndarray, "m c"]) -> Figures:
-        """Figures of scores of the words, for the test pictures that have a label."""
+        """Figures of scores of the words, for the test pictures that have a label.
+
+        Raises: SpecError for scores that are no numbers, which would count as chance.
+        """
         assert self.language is not None
+        if not np.isfinite(scores).all():
+            raise SpecError("the probe's scores are no finite numbers: its features or learning rate are too large")
         best = scores.argmax(1)[:, None] + self.language.first_word
         return self.task.metrics(self.test.facts, Answers(best, np.asarray(scores, np.float32)[:, None]))
 

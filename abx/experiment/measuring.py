@@ -19,11 +19,25 @@ from abx.probes.knn import knn_scores
 from abx.probes.logistic import held_out
 from abx.probes.questions import Answers
 from abx.probes.retrieval import retrieval
+from abx.probes.zeroshot import nameless
 
 
 def measure(kind: Kind, m: Material) -> Figures:
     """The figures of one probe; `n_train` and `n_test` are pictures, or for objects questions."""
     return MEASURES[kind](m)
+
+
+def needs(m: Material) -> list[str]:
+    """What the test pictures lack that probes without a training ask for: sentences."""
+    facts, found = m.test.features.facts, list[str]()
+    if "retrieval" in m.recipe.probes and not any(fact.captions for fact in facts):
+        found.append("--probes retrieval: none of the test pictures has a caption")
+    if "zeroshot" in m.recipe.probes:
+        if not any(fact.label >= 0 for fact in facts):
+            found.append("--probes zeroshot: none of the test pictures has a class")
+        elif sentence := nameless(m.test.source.classes):
+            found.append(f"--probes zeroshot: {sentence}")
+    return found
 
 
 def _knn(m: Material) -> Figures:
@@ -54,6 +68,7 @@ def _linear(m: Material) -> Figures:
     used = int((~out).sum())
     method, batch = settings.method(m.language.words), batch_size(settings.batch, used)
     make = LabelledBatches(pooled, rows[~out], labels[~out], Shuffled(used, batch, m.recipe.seed))
+    steps = steps_for(settings.epochs, used, batch)
     state = trained(
         f"linear-{m.task.name}",
         method,
@@ -61,7 +76,7 @@ def _linear(m: Material) -> Figures:
         make.of(np.arange(used)),
         recipe=m.recipe,
         optim=settings.optim,
-        steps=steps_for(settings.epochs, used, batch),
+        steps=steps,
         batch=batch,
         about=m.about | {"held_out": settings.held_out},
         rescale=method.rescale,
@@ -70,7 +85,7 @@ def _linear(m: Material) -> Figures:
     chosen_by = out if out.any() else ~out
     best, _ = method.best(state.model, pooled[rows[chosen_by]], labels[chosen_by])
     scores = method.scores(state.model, best, m.test.features.pooled[test.rows])
-    return m.scored(scores) | {"n_train": len(rows), "rate": settings.rates[best], "batch": batch}
+    return m.scored(scores) | {"n_train": used, "rate": settings.rates[best], "batch": batch, "steps": steps}
 
 
 def _map(m: Material) -> Figures:
@@ -83,6 +98,7 @@ def _map(m: Material) -> Figures:
     settings = m.recipe.map
     batch = batch_size(settings.batch, len(rows))
     make = LabelledBatches(tokens, rows, labels, Shuffled(len(rows), batch, m.recipe.seed))
+    steps = steps_for(settings.epochs, len(rows), batch)
     state = trained(
         f"map-{m.task.name}",
         settings.method(m.language.words),
@@ -90,7 +106,7 @@ def _map(m: Material) -> Figures:
         make.of(sample(len(rows), m.recipe.seed)),
         recipe=m.recipe,
         optim=settings.optim,
-        steps=steps_for(settings.epochs, len(rows), batch),
+        steps=steps,
         batch=batch,
         about=m.about,
     )
@@ -98,7 +114,7 @@ def _map(m: Material) -> Figures:
         np.asarray(_by_tokens(state.model, spread(np.asarray(asked[chunk]))))[:count]
         for chunk, count in chunks(test.rows)
     ]
-    return m.scored(np.concatenate(scores)) | {"n_train": len(rows), "batch": batch}
+    return m.scored(np.concatenate(scores)) | {"n_train": len(rows), "batch": batch, "steps": steps}
 
 
 def _decoder(m: Material) -> Figures:
@@ -111,6 +127,7 @@ def _decoder(m: Material) -> Figures:
     count = len(m.task.questions(m.train.facts, None).picture)
     batch = batch_size(settings.batch_of(m.task.name), count)
     make = AskedBatches(tokens, m.task, m.train.facts, Shuffled(count, batch, m.recipe.seed))
+    steps = steps_for(settings.epochs, count, batch)
     state = trained(
         f"decoder-{m.task.name}",
         settings.method(m.language, m.task.name),
@@ -118,7 +135,7 @@ def _decoder(m: Material) -> Figures:
         make.of(0, sample(count, m.recipe.seed)),
         recipe=m.recipe,
         optim=settings.optim,
-        steps=steps_for(settings.epochs, count, batch),
+        steps=steps,
         batch=batch,
         about=m.about,
     )
@@ -129,7 +146,7 @@ def _decoder(m: Material) -> Figures:
         said = answer(state.model, seen, spread(prompts[chunk]), m.language, m.task.places)
         found.append(Answers(said.tokens[:meant], said.scores[:meant]))
     answers = Answers(*(np.concatenate(part) for part in zip(*found, strict=True)))
-    return m.task.metrics(m.test.facts, answers) | {"n_train": count, "batch": batch}
+    return m.task.metrics(m.test.facts, answers) | {"n_train": count, "batch": batch, "steps": steps}
 
 
 def _zeroshot(m: Material) -> Figures:

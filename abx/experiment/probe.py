@@ -1,10 +1,10 @@
 """Probes of a network, from the command line to results.jsonl: several of them over one pass of features."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,28 @@ from typing import Any
 import numpy as np
 import tyro
 
-from abx.analysis.paper import figures
 from abx.checkpoint import CheckpointError
 from abx.data.sources import BadRecord, Source, SpecError
 from abx.data.specs import open_for
 from abx.experiment.cli import fail
+from abx.experiment.entry import beside_paper, row_of
 from abx.experiment.given import about as about_given
-from abx.experiment.given import read_given
+from abx.experiment.given import part_of, read_given, unlike
 from abx.experiment.loading import Subject, config_of, load_subject, untrained
 from abx.experiment.material import Material, Part
-from abx.experiment.measuring import measure
-from abx.experiment.probing import DRAWN_TEST, DRAWN_TRAIN, NO_TRAINING, PRESETS, TOKENS, Probe
-from abx.experiment.results import FILE, described
-from abx.experiment.rows import SHOWN, Row, append, line, table
-from abx.experiment.run import environment
+from abx.experiment.measuring import measure, needs
+from abx.experiment.probing import (
+    DRAWN_TEST,
+    DRAWN_TRAIN,
+    NO_TRAINING,
+    PRESETS,
+    TOKENS,
+    Probe,
+    heads_that_do_not_fit,
+)
+from abx.experiment.rows import FILE, Row, append, line, table
 from abx.experiment.saved import to_json
-from abx.probes.cache import cache_folder, digest, identity, kept
+from abx.probes.cache import cache_folder, digest, digest_of_facts, identity, kept
 from abx.probes.features import Look, some
 from abx.probes.questions import renumbered
 from abx.probes.tasks import Classification
@@ -117,8 +123,6 @@ def probe(recipe: Probe) -> list[Row]:
     asked = part("test", test, named.test)
     material = Material(recipe, subject.backbone, origin, look, named.task, None, known, asked, towers, about, frozen)
     rows = _measured(material)
-    if digest(subject.backbone) != frozen:
-        raise AssertionError("the backbone is not what it was before it was probed")
     _say(recipe, rows, [beside_paper(row, subject) for row in rows])
     return rows
 
@@ -129,23 +133,28 @@ def _of_files(recipe: Probe) -> list[Row]:
         train, test = map(read_given, recipe.features)
     except SpecError as wrong:
         raise SpecError(f"--features: {wrong}") from wrong
-    widths = [given.features.pooled.shape[1] for given in (train, test)]
-    if widths[0] != widths[1]:
-        raise SpecError(f"--features: those to train on have {widths[0]} numbers each and those to test on {widths[1]}")
     wanted = [kind for kind in recipe.probes if kind in TOKENS]
-    if wanted and (train.features.tokens is None or test.features.tokens is None):
+    if sentence := unlike(train.features, test.features, tokens=bool(wanted)):
+        raise SpecError(f"--features: {sentence}")
+    if wanted and train.features.tokens is None:
         raise SpecError(f"--probes {' '.join(wanted)}: these read tokens, which the files do not have")
+    if "map" in wanted and train.features.tokens is not None:
+        width = train.features.tokens.shape[-1]
+        if sentence := heads_that_do_not_fit(recipe.map.heads, width):
+            raise SpecError(sentence)
     task = Classification()
     if found := task.check(train.source, test.source):
         fail([f"--features: {sentence}" for sentence in found])
+    train, test = part_of(train, recipe.train_images or 0), part_of(test, recipe.test_images or 0)
     if recipe.dry_run:
-        print(f"features: {len(train.source):,} to train on, {len(test.source):,} to test on, of {widths[0]} numbers")
+        counts, width = [len(given.features.names) for given in (train, test)], train.features.pooled.shape[1]
+        print(f"features: {counts[0]:,} to train on, {counts[1]:,} to test on, of {width} numbers")
         return []
     known, asked = (
-        Part(given.source, str(path), np.arange(len(given.source)), given.features, given.features.facts)
+        Part(given.source, os.path.abspath(path), np.arange(len(given.source)), given.features, given.features.facts)
         for given, path in zip((train, test), recipe.features, strict=True)
     )
-    origin = {"network": "online", "step": 0, "run": str(recipe.features[0])}
+    origin = {"network": "online", "step": 0, "run": os.path.abspath(recipe.features[0])}
     rows = _measured(
         Material(recipe, None, origin, Look(), task, None, known, asked, None, about_given(train), train.sha256)
     )
@@ -154,7 +163,7 @@ def _of_files(recipe: Probe) -> list[Row]:
 
 
 def _measured(m: Material) -> list[Row]:
-    """A row for each probe. The task of `m` need not know of its data yet.
+    """A row for each probe, kept as soon as there is one. The task of `m` need not know of its data yet.
 
     Exits with 2 when it does not fit them.
     """
@@ -164,34 +173,28 @@ def _measured(m: Material) -> list[Row]:
         task = m.task.over(source, known)
         if found := task.lacking(known, asked.facts):
             fail([f"--task {m.recipe.task}: {sentence}" for sentence in found])
-        m = m._replace(test=asked, task=task, language=task.language(source), about=m.about | {"task": to_json(task)})
+        about = m.about | {"task": to_json(task), "facts": digest_of_facts(known)}
+        m = m._replace(test=asked, task=task, language=task.language(source), about=about)
+    if found := needs(m):
+        fail(found)
     rows = []
     for kind in m.recipe.probes:
         began = time.monotonic()
-        rows.append(_row(m, kind, measure(kind, m), time.monotonic() - began))
+        rows.append(row_of(m, kind, measure(kind, m), time.monotonic() - began))
+        if m.backbone is not None and digest(m.backbone) != m.sha256:
+            raise AssertionError("the backbone is not what it was before it was probed")
         print(line(rows[-1]), flush=True)
+        file = m.recipe.folder / FILE
+        try:
+            append(file, rows[-1:])
+        except OSError as wrong:
+            raise SpecError(f"--out: {file} cannot be written: {wrong.strerror}") from wrong
     return rows
 
 
 def _say(recipe: Probe, rows: list[Row], paper: list[str]) -> None:
-    """Keep the rows, and show them."""
-    append(recipe.folder / FILE, rows)
+    """All rows, with the paper's figures."""
     print(f"\n{table(rows, paper)}\nwritten: {recipe.folder / FILE}")
-
-
-def beside_paper(row: Row, subject: Subject) -> str:
-    """The paper's figures of the same method by the same probe, with their tables: "72.2 (1), 68.0 (2)". Those of
-    networks that were trained on the same data, where there are some, else the first."""
-    if subject.recipe is None:
-        return ""
-    task, probe = str(row["task"]).removeprefix("scenes-"), str(row["probe"])
-    ours = described(subject.run, subject.recipe)
-    said = []
-    for metric in SHOWN:
-        found = figures(ours.system, probe, task, metric) if metric in row else []
-        same = [each for each in found if (each.block.reward, each.block.value) == (ours.reward, ours.value)]
-        said += [f"{metric} {each.percent:.1f} ({each.block.table})" for each in same or found[:1]]
-    return ", ".join(said)
 
 
 def _limit(given: int | None, source: Source, drawn: int) -> int:
@@ -216,6 +219,9 @@ def _towers(recipe: Probe, subject: Subject) -> Towers | None:
     if not wanted or subject.recipe is None:
         return None
     texts = [stream.texts for stream in subject.recipe.data.streams().values() if stream.texts is not None]
+    for each in texts:
+        if found := each.problems(f"--probes {' '.join(wanted)}: the run's data.text"):
+            fail(found)
     towers = towers_of(subject.model, texts[0] if texts else None)
     if towers is None:
         name = type(subject.recipe.method).__name__
@@ -240,40 +246,3 @@ def _progress(flag: str) -> Callable[[int, int], None]:
             print(f"--{flag}: {done:,} of {total:,} pictures", flush=True)
 
     return say
-
-
-def _row(m: Material, kind: str, figures: dict[str, Any], seconds: float) -> Row:
-    """What was measured, on what, and with what."""
-    now, parts = environment(), {"test": m.test}
-    if figures["n_train"] and m.train is not None:
-        parts["train"] = m.train
-    finite = {k: (v if not isinstance(v, float) or np.isfinite(v) else None) for k, v in figures.items()}
-    counts = {k: int(figures[k]) for k in ("n_train", "n_test")}
-    rejected = {name: len(part.features.rejected) for name, part in parts.items() if part.features.rejected}
-    # A data set's name stands for its own pictures alone.
-    own = not (m.recipe.train or m.recipe.test or m.recipe.features)
-    named = m.recipe.task.partition(":")[0] if own else m.task.name
-    row: Row = {
-        "probe": kind,
-        "task": "retrieval" if kind == "retrieval" else named,
-        "kind": "retrieval" if kind == "retrieval" else m.task.name,
-        **m.origin,
-        "train": m.train.spec if "train" in parts and m.train is not None else "",
-        "test": m.test.spec,
-    }
-    row |= finite | counts
-    if rejected:
-        row["rejected"] = rejected
-    if m.backbone is None:
-        row["features_sha256"] = m.sha256
-    else:
-        row |= {"size": m.look.size, "view": m.look.shows, "backbone_sha256": m.sha256}
-    return row | {
-        "seed": m.recipe.seed,
-        "seconds": round(seconds, 2),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": ", ".join(sorted(set(now["devices"]))),
-        "devices": len(now["devices"]),
-        "command": now["command"],
-        "versions": {"abx": now["abx"], "python": now["python"], **now["packages"]},
-    }

@@ -30,7 +30,8 @@ class LinearSettings:
     rates: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
     """Learning rates that are tried at once, in those of the optimiser; the best on a held-out part counts."""
     held_out: float = 0.01
-    """Share of each class, and at least one picture of it, that is held out for that."""
+    """Share of each class, and at least one picture of it, that is held out for that; of small sets more, up to a
+    fifth. These are not trained on, and n_train does not count them."""
     epochs: int = 90
     """Length of the training, in passes over the training pictures."""
     batch: int = 1024
@@ -107,8 +108,10 @@ class FineTuneSettings:
     epochs: int = 100
     """Length of the training, in passes over the training pictures."""
     batch: int = 1024
-    """Pictures per step over all devices, at most: it is made a multiple of 16."""
+    """Pictures per step over all devices, at most: it is made a multiple of 16. Learning rates grow with it."""
     optim: AdamW = finetune.OPTIM
+    """Its learning rates are for batches of 256; used is lr x batch / 256, with the batch that is really taken (MAE's
+    rule)."""
 
     def method(self, backbone: ViTConfig, classes: int) -> finetune.FineTune:
         """`backbone`: the configuration of the one that was trained."""

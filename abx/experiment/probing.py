@@ -1,6 +1,7 @@
 """What is probed, how and on what, as frozen dataclasses: the configuration of `recipes/probe.py` and `abx probe`."""
 
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,6 +16,7 @@ from abx.experiment.probe_settings import (
     LinearSettings,
     MapSettings,
 )
+from abx.experiment.rows import FILE
 from abx.experiment.saved import flat, to_json, typed
 from abx.nn.answers import AnswerConfig
 from abx.probes.logistic import Logistic
@@ -26,6 +28,8 @@ NO_TRAINING = frozenset({"zeroshot", "retrieval"})
 """Probes that take no training data: the run's own text tower answers."""
 TOKENS = frozenset({"map", "decoder"})
 """Probes that read tokens; pooled features do for the others."""
+OF_NETWORKS = ("network", "step", "init", "pool", "size", "view")
+"""Flags that mean nothing for features from elsewhere."""
 DRAWN_TRAIN, DRAWN_TEST = 2_000, 1_000
 """Drawn pictures that are used unless another number is given: there are 100,000, each a few milliseconds' work."""
 
@@ -91,7 +95,8 @@ class Probe:
     out: Path | None = None
     """Folder for results.jsonl and for probes in training; None = the run's own, or runs/probe-none."""
     seed: int = 0
-    """Seed of all that is random: initialisation, order of the pictures, what is held out."""
+    """Seed of all that is random: initialisation, order of the pictures, and what the linear probe holds out. What the
+    logistic one holds out has its own (--logistic.seed)."""
     resume: bool = True
     """Go on with probes whose training was cut short. --no-resume: their checkpoints are DELETED."""
     batch: int = 256
@@ -120,8 +125,8 @@ class Probe:
                 f"--probes {' '.join(texts)}: an untrained network has no text tower; give a --run that has one"
             )
         config = None if found else config_of(self.run, self.init, self.size, self.pool)
-        if config is not None and self.map.heads > 0 and config.width % self.map.heads:
-            found.append(f"--map.heads must divide the tokens' width, {config.width}, which {self.map.heads} does not")
+        if config is not None and (sentence := heads_that_do_not_fit(self.map.heads, config.width)):
+            found.append(sentence)
         return broken + [s for s in found + self._of_data() if s.split()[0] not in named] + self._of_settings(named)
 
     def _of_settings(self, named: set[str]) -> list[str]:
@@ -138,7 +143,7 @@ class Probe:
                 found.append(f"--{group}.every must be at least 0, not {part.every}")
         if not 0 <= self.seed < 2**31:
             found.append(f"--seed must be in [0, 2147483647], not {self.seed}")
-        if sentence := unwritable(self.folder):
+        if sentence := unwritable(self.folder) or _no_place(self.folder / FILE):
             found.append(f"--out {self.folder}: {sentence}")
         return [sentence for sentence in found if sentence.split()[0] not in named]
 
@@ -148,6 +153,9 @@ class Probe:
             found.append(f"--features must be two files, to train on and to test on, not {len(self.features)}")
         if self.run != "none" or self.train or self.test:
             found.append("--features stands in place of --run, --train and --test; give no such flag")
+        for name in OF_NETWORKS:
+            if getattr(self, name) != getattr(Probe, name):
+                found.append(f"--{name} is of networks, and --features stands in place of one; give no such flag")
         if self.task not in ("classification", Probe.task):
             found.append(f"--task must be classification with --features, not {self.task}")
         if others := [name for name in self.probes if name in ("finetune", *NO_TRAINING)]:
@@ -172,6 +180,8 @@ class Probe:
             found.append(f"--probes {' '.join(others)}: {why}")
         elif task.task.name != "classification" and "zeroshot" in self.probes:
             found.append(f"--probes zeroshot: {self.task} has no names of classes; give --task classification")
+        if self.view == "centre" and task.task.name in ("objects", "detection"):
+            found.append(f"--view must be whole for {self.task}, not centre: boxes are places in the whole picture")
         specs = {"train": task.train, "test": task.test} if self.trains else {"test": task.test}
         if lacking := [f"--{name}" for name, spec in specs.items() if not spec]:
             found.append(f"{' and '.join(lacking)} must say on which data: --task {self.task} names none")
@@ -202,6 +212,22 @@ class Probe:
             return self.view
         # VTAB squeezes CLEVR's pictures, too. Of actions the paper says nothing: as of classes.
         return "centre" if kind in ("classification", "action") else "whole"
+
+
+def heads_that_do_not_fit(heads: int, width: int) -> str | None:
+    """A sentence, if the attentive probe cannot read tokens of this width; 0 heads = as many as fit."""
+    if heads <= 0 or width % heads == 0:
+        return None
+    return f"--map.heads must divide the tokens' width, {width}, which {heads} does not"
+
+
+def _no_place(file: Path) -> str | None:
+    """Why no line can be added to a file in a folder that can be written to."""
+    if not file.exists():
+        return None
+    if not file.is_file():
+        return f"{file} is no file"
+    return None if os.access(file, os.R_OK | os.W_OK) else f"nothing may be written to {file}"
 
 
 def _finite(value: float | list[Any]) -> bool:

@@ -4,88 +4,91 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from abx.analysis import paper
 from abx.analysis.cells import Result, Run
-from abx.analysis.tables import DATASETS, UNTRAINED
-from abx.data.mixture import split
+from abx.analysis.tables import FEATURES, UNTRAINED
 from abx.data.sources import SpecError, printable
-from abx.data.specs import scheme_names
-from abx.data.streams import views_per_step
-from abx.experiment.config import Recipe
 from abx.experiment.folder import recipe_of
-from abx.experiment.saved import HARMLESS, flat, to_json
-from abx.methods import AB, CLIP, DINO, IJEPA, MAE, SLIP, CLIPAug, SigLIP, SiLC, SimCLR
+from abx.experiment.loading import named
+from abx.experiment.rows import FILE
+from abx.experiment.systems import described, sizes
 
-FILE = "results.jsonl"
-SYSTEMS = {
-    MAE: "MAE",
-    IJEPA: "I-JEPA",
-    SimCLR: "SimCLR",
-    DINO: "DINO",
-    CLIP: "CLIP",
-    CLIPAug: "CLIP+Aug",
-    SigLIP: "SigLIP",
-    SLIP: "SLIP",
-    SiLC: "SiLC",
-}
-"""What the paper calls our methods."""
-NUMBERS = ("n_train", "n_test", "step")
+NUMBERS = ("n_train", "n_test", "step", "size")
 SHARES = re.compile(r"top\d+|mean_per_class|ap(50)?|iou|f1|(verb|noun|action)_top\d+|(i2t|t2i)_r\d+")
 """Names of figures that are shares, from 0 to 1."""
-FOLDERS = {
-    "imagenet": "imagenet",
-    "imagenet1k": "imagenet",
-    "in1k": "imagenet",
-    "ilsvrc2012": "imagenet",
-    "cc12m": "cc12m",
-    "coco": "coco",
-    "coco2017": "coco",
-    "mscoco": "coco",
-    "epickitchens": "epic_kitchens",
-    "epickitchens100": "epic_kitchens",
-    "ek100": "epic_kitchens",
-}
-"""What folders of the paper's data are called, without - and _; a side in pixels may follow."""
 
 
-def read_runs(folders: Sequence[Path], called: Mapping[str, str] = {}) -> list[Run]:
+class NoResults(SpecError):
+    """Nothing was measured there yet."""
+
+
+class Origin(NamedTuple):
+    """What a result is of: one of these, or the run of the folder itself."""
+
+    run: str = ""
+    """Folder of a run."""
+    init: str = ""
+    """What an untrained network is."""
+    size: int = 0
+    """With `init`: side of the views in pixels, for which a network that goes by a name is made."""
+    features: str = ""
+    """A file."""
+
+    def __str__(self) -> str:
+        at = f" at {self.size} px" if self.size else ""
+        return f"untrained {self.init}{at}" if self.init else self.features or self.run
+
+
+def read_runs(
+    folders: Sequence[Path], called: Mapping[str, str] = {}, say: Callable[[str], None] = lambda sentence: None
+) -> list[Run]:
     """All runs whose results lie in some folders.
 
     Args:
         called: data strings, and which of the paper's data sets each is.
+        say: told of each folder without results, if others have some.
 
-    Raises: SpecError.
+    Raises: SpecError, also where no folder has results.
     """
-    found, seen = [], set()
+    found, lacking, seen = [], list[NoResults](), set()
     for folder in folders:
-        if not folder.is_dir():
-            raise SpecError(f"{folder} is {'a file, not a folder' if folder.exists() else 'not there'}")
+        if not folder.exists():
+            raise SpecError(f"{folder} is not there")
         if (real := folder.resolve()) in seen:
             continue
         seen.add(real)
-        rows = read_results(folder / FILE)
-        sources = dict.fromkeys(_run_of(folder, row) for row in rows)
-        for source in sources:
-            results = tuple(result_of(row) for row in rows if _run_of(folder, row) == source)
-            found.append(_run(folder, source, len(sources) > 1, results, called))
+        try:
+            rows = read_results(folder / FILE)
+        except NoResults as wrong:
+            lacking.append(wrong)
+            continue
+        origins = dict.fromkeys(_origin(folder, row) for row in rows)
+        for origin in origins:
+            results = tuple(result_of(row) for row in rows if _origin(folder, row) == origin)
+            found.append(_run(folder, origin, len(origins) > 1, results, called))
+    if lacking and not found:
+        raise lacking[0]
+    for none in lacking:
+        say(str(none))
     return found
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
     """Lines of a `results.jsonl`. A last one that a kill cut off is left out.
 
-    Raises: SpecError for a file that is not there or is not what it should be, naming the line.
+    Raises: NoResults for a file that is not there or empty, SpecError for one that is not what it should be, naming the
+        line.
     """
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
-        raise SpecError(f"{path.parent} has no results yet: abx probe --run {path.parent} writes {FILE}") from None
+        raise NoResults(f"{path.parent} has no results yet: abx probe --run {path.parent} writes {FILE}") from None
+    except NotADirectoryError:
+        raise NoResults(f"{path.parent} is a file, not a folder") from None
     except OSError as wrong:
         raise SpecError(f"{path} cannot be read: {wrong.strerror}") from wrong
     lines = text.split("\n")
@@ -103,7 +106,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
             raise SpecError(f"{path}, line {number} is no result of a probe: {why}") from None
         rows.append(row)
     if not rows:
-        raise SpecError(f"{path} holds no results")
+        raise NoResults(f"{path} holds no results")
     return rows
 
 
@@ -129,114 +132,62 @@ def result_of(row: Any) -> Result:
         date = datetime.fromisoformat(row["date"])
     except ValueError:
         raise ValueError(f"its date is {printable(row['date'])!r}, not one as 2026-01-31T12:00:00") from None
+    # Of files of features from elsewhere what counts is which pictures they are of, as far as labels tell.
+    labels = f"features with labels {row.get('labels_sha256')}" if "features_sha256" in row else ""
     return Result(
         probe=row["probe"],
         task=row["task"].partition(":")[0],
         network=row["network"],
         step=row.get("step", 0),
-        train=str(row.get("train") or ""),
-        test=str(row.get("test") or ""),
+        train=labels or str(row.get("train") or ""),
+        test=labels or str(row.get("test") or ""),
         n_train=row.get("n_train", 0),
         n_test=row.get("n_test", 0),
+        size=row.get("size", 0),
+        view=str(row.get("view") or ""),
+        settings=str(row.get("settings") or ""),
         date=date if date.tzinfo else date.replace(tzinfo=UTC),
         metrics=metrics,
     )
 
 
-def _run_of(folder: Path, row: Mapping[str, Any]) -> str:
-    """The run that a result is of: "" for that of the folder itself."""
-    named = row.get("run")
-    if named == "none":
-        return f"none {row.get('init') or ''}".strip()
+def _origin(folder: Path, row: Mapping[str, Any]) -> Origin:
+    run = str(row.get("run") or "")
+    if "features_sha256" in row:
+        return Origin(features=run or "a file")
+    if run == "none":
+        init = str(row.get("init") or "network")
+        return Origin(init=init, size=row.get("size", 0) if named(init) else 0)
     # The folder may have been moved or copied since, and is still called the same.
-    own = (folder / "config.json").exists() and os.path.basename(str(named)) == folder.resolve().name
-    return "" if own or not named else str(named)
+    own = (folder / "config.json").exists() and os.path.basename(run) == folder.resolve().name
+    return Origin() if own else Origin(run=run)
 
 
-def _run(folder: Path, source: str, several: bool, results: tuple[Result, ...], called: Mapping[str, str]) -> Run:
-    name = f"{folder} ({source})" if source and several else str(folder)
-    if source.split(" ")[0] == "none":
-        init = source.partition(" ")[2]
-        return Run(name, UNTRAINED, "", "", "", "", init, init, 0, 0, "online", results)
-    of = Path(source) if source else folder
+def _run(folder: Path, origin: Origin, several: bool, results: tuple[Result, ...], called: Mapping[str, str]) -> Run:
+    said = printable(str(origin))
+    name = f"{folder} ({said})" if said and several else str(folder)
+    if origin.features:
+        # With the folder that it lies in: many files are called train.npz.
+        system = FEATURES + printable("/".join(Path(origin.features).parts[-2:]))
+        return Run(name, system, "", "", "", "", "", said, 0, 0, "online", results)
+    if origin.init:
+        return Run(name, UNTRAINED, "", "", "", "", _untrained(origin), said, 0, 0, "online", results)
+    of = Path(origin.run) if origin.run else folder
     try:
         recipe = recipe_of(of)
     except FileNotFoundError:
         raise SpecError(f"{of} is not the folder of a run: it has no config.json") from None
-    except (OSError, ValueError, KeyError, AssertionError, RecursionError) as wrong:
-        why = printable(str(wrong)) or "it is of no run"
+    except (OSError, ValueError, RecursionError) as wrong:
+        why = printable(str(wrong))
         raise SpecError(f"{of / 'config.json'} is not a configuration that this version of abx reads: {why}") from wrong
     return described(name, recipe, results, called)
 
 
-def described(name: str, recipe: Recipe, results: tuple[Result, ...] = (), called: Mapping[str, str] = {}) -> Run:
-    """Which system of the paper a recipe is, and on what data."""
-    method: Any = recipe.method
-    ab = isinstance(method, AB)
-    base = method.base if ab else method
-    system = SYSTEMS.get(type(base), type(base).__name__)
-    lacks = ablations(recipe)
-    streams = recipe.data.streams()
-    specs = [dataset_of(stream.spec, called) for stream in streams.values()]
-    backbone = recipe.backbone
-    size = f"ViT {backbone.width} x {backbone.depth}, patches of {backbone.patch}" if backbone else "no ViT"
-    return Run(
-        folder=name,
-        system=paper.ablated(f"AB_{system}", *lacks) if ab else system,
-        base=(f"AB_{system}" if lacks else system) if ab else "",
-        reward=specs[0],
-        value=specs[-1],
-        texts=next((stream.texts.kind for stream in streams.values() if stream.texts), ""),
-        backbone=f"{size}, {backbone.size} px" if backbone else size,
-        setting=_setting(recipe),
-        seed=recipe.seed,
-        views=views_per_step(recipe.data),
-        network="target" if isinstance(base, DINO) else "online",
-        results=results,
-    )
-
-
-def ablations(recipe: Recipe) -> tuple[str, ...]:
-    """Which of Table 5 a run of AB is, by its names."""
-    method = recipe.method
-    if not isinstance(method, AB):
-        return ()
-    lacks = {
-        paper.AUGMENTED: method.augment_value,
-        paper.BLIND: not method.actions,
-        paper.UNPROPAGATED: not method.value_weight,
-        paper.UNLAGGED: recipe.ema.tau == 1,
-        paper.UNREWARDED: not method.reward_weight,
-    }
-    return tuple(name for name, so in lacks.items() if so)
-
-
-def dataset_of(spec: str, called: Mapping[str, str] = {}) -> str:
-    """Which of the paper's data sets a data string names, by the name of a folder in it; else the string itself.
-
-    Of a part of a data set, such as coco_sample or tiny-imagenet, no folder has just its name.
-    """
-    if spec in called:
-        return called[spec]
+def _untrained(origin: Origin) -> str:
+    """Sizes of an untrained backbone; of one whose run is gone, words that fit no other."""
+    if (config := named(origin.init, origin.size)) is not None:
+        return sizes(config)
     try:
-        parts = split(spec, scheme_names())
-    except SpecError:
-        parts = []
-    if len(parts) == 1:
-        for folder in reversed(re.split(r"[/:]", parts[0][1].lower())):
-            plain = re.sub(r"[-_](224|256|384|512)(px)?$", "", folder)
-            if known := FOLDERS.get(re.sub(r"[-_]", "", plain)):
-                return known
-    return printable(spec)
-
-
-def _setting(recipe: Recipe) -> str:
-    """What a run does, but for its seed, where its data lies, and what changes no training."""
-    data = tuple(f"data.{name}" for name in recipe.data.streams())
-    free = (*HARMLESS, *data, "seed", "eval")
-    settings = flat(to_json(replace(recipe, size="")))
-    kept = {k: v for k, v in settings.items() if not any(k == name or k.startswith(name + ".") for name in free)}
-    return json.dumps(kept, sort_keys=True)
-
-
-assert set(FOLDERS.values()) == set(DATASETS)
+        return sizes(recipe_of(Path(origin.init)).backbone)
+    except (OSError, ValueError, RecursionError):
+        return f"that of {printable(origin.init)}, which cannot be read"

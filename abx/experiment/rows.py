@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+FILE = "results.jsonl"
 SHOWN = (
     *("top1", "top5", "mean_per_class", "ap", "ap50", "iou", "f1", "verb_top1", "noun_top1", "action_top1"),
     *("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10"),
@@ -15,7 +16,10 @@ SHOWN = (
 
 
 def append(path: Path, rows: Sequence[Row]) -> None:
-    """Each row on a line of its own, at the end of the file, from which what a kill cut off is removed."""
+    """Each row on a line of its own, at the end of the file, from which what a kill cut off is removed.
+
+    Raises: OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.seek(0)

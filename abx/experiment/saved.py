@@ -4,7 +4,8 @@ import dataclasses
 import json
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 HARMLESS = (
     *("out", "resume", "force", "dry_run", "guard", "mesh", "plan", "ckpt", "log", "eval.every"),
@@ -28,7 +29,8 @@ def to_json(config: Any) -> Any:
 def from_json(node: Any) -> Any:
     """What `to_json` wrote, as dataclasses again; a recipe comes back as a plain `config.Recipe`.
 
-    Raises: ValueError for what is no dataclass of this package: nothing else is ever built or called.
+    Raises: ValueError for what is no dataclass of this package, as nothing else is ever built or called, and for fields
+        of other types than theirs.
     """
     if isinstance(node, list):
         return tuple(from_json(x) for x in node)
@@ -45,10 +47,35 @@ def from_json(node: Any) -> Any:
         raise ValueError(f"{node['class']} is not a configuration")
     paths = {f.name for f in dataclasses.fields(kind) if f.type is Path}
     fields = {k: Path(v) if k in paths else from_json(v) for k, v in node.items() if k != "class"}
+    hints = get_type_hints(kind)
+    for field, value in fields.items():
+        if field in hints and not _fits(value, hints[field]):
+            raise ValueError(f"{field} of {node['class']} cannot be {value!r}")
     try:
         return kind(**fields)
     except TypeError as wrong:
         raise ValueError(f"not the fields of {node['class']}: {wrong}") from None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a field of this type may have a value; of literals, whether it is of their type."""
+    if isinstance(hint, TypeVar):
+        hint = hint.__bound__
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return type(value) in map(type, args)
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in args)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        each = args[:1] * len(value) if args[-1] is ... else args
+        return len(value) == len(each) and all(map(_fits, value, each))
+    if isinstance(value, bool):
+        return hint in (bool, Any)
+    if hint is float:
+        return isinstance(value, int | float)
+    return not isinstance(origin or hint, type) or isinstance(value, origin or hint)
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:

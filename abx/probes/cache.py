@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Int
 
-from abx.data.sources import BadRecord, Source, SpecError, cache_home, fingerprint
+from abx.data.sources import BadRecord, Source, SpecError, cache_home, fingerprint, stamp
 from abx.nn import ViT
 from abx.nn.layers import compute_dtype
 from abx.probes.features import Features, Look, extract, plain
@@ -32,7 +32,7 @@ from abx.types import Objects
 VERSION = 1
 """Of the entries, and of what features are for a given key."""
 LOOKED_AT = 64
-"""Records whose bytes go into the key. `fingerprint` knows only names, which stay when a file is replaced."""
+"""Records whose bytes go into the key: of data without files all that tells one from another of the same names."""
 LEFT = 3600.0
 """Seconds after which an entry that is not finished will not be."""
 BLOCK, BLOCKS = 1 << 16, 256
@@ -138,11 +138,21 @@ def identity(
         "config": dataclasses.asdict(backbone.config) | {"dtype": str(compute_dtype(backbone.config.dtype))},
         "data": scheme + colon + place,
         "fingerprint": fingerprint(source),
+        # Labels and pictures may change under the same names.
+        "files": stamp(source, numbers),
         "records": [len(numbers), hashlib.sha256(numbers.tobytes()).hexdigest()],
         "content": content.hexdigest(),
         "classes": [source.classes, *source.vocabulary],
         "look": dataclasses.asdict(look),
     }
+
+
+def digest_of_facts(facts: Sequence[Facts]) -> str:
+    """A digest of all that is known of some pictures, in their order."""
+    found = hashlib.sha256()
+    for each in facts:
+        found.update(_line(each, "").encode())
+    return found.hexdigest()
 
 
 def _key(about: dict[str, Any], tokens: bool) -> str:

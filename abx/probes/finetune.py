@@ -1,6 +1,6 @@
 """Full fine-tuning: the backbone and a linear head trained together (MAE's recipe; METHODS §5.1)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import equinox as eqx
@@ -19,8 +19,10 @@ from abx.probes.batches import Pictures
 from abx.train import TrainState
 from abx.types import AnyArray, Aux, Axis
 
-OPTIM = AdamW(lr=2e-3, warmup=0.05, weight_decay=0.05, weight_decay_end=0.05)
-"""MAE's, for batches of 1,024 and 100 epochs: 5e-4 for each 256 pictures of a batch."""
+OPTIM = AdamW(lr=5e-4, warmup=0.05, weight_decay=0.05, weight_decay_end=0.05)
+"""MAE's, for 100 epochs and batches of `PER`: learning rates grow with the batch."""
+PER = 256
+"""Pictures of a batch that the learning rates of `OPTIM` are for."""
 
 
 class FineTuneModel(eqx.Module):
@@ -150,6 +152,12 @@ class FineTune:
         slowed = jax.tree.map(lambda x: first * x, embedding(updates))
         updates = eqx.tree_at(lambda m: m.backbone.blocks, updates, by_layer(updates.backbone.blocks))
         return eqx.tree_at(embedding, updates, slowed, is_leaf=lambda x: x is None)
+
+
+def for_batch(optim: AdamW, batch: int) -> AdamW:
+    """With the learning rates for batches of another size, by MAE's rule: lr = base lr x batch / 256."""
+    share = batch / PER
+    return replace(optim, lr=optim.lr * share, lr_start=optim.lr_start * share, lr_end=optim.lr_end * share)
 
 
 def cutmix_box(share: Float[Array, ""], size: tuple[int, int], key: PRNGKeyArray) -> Float[Array, "h w"]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from abx.nn import unit
+from abx.probes.standard import power_of_two
 from abx.types import AnyArray
 
 
@@ -36,7 +37,7 @@ def knn_scores(
     # Chunks of one size, for one compiled program; what fills the last is as far away as can be.
     chunks = -(-m // keys)
     spare = chunks * keys - m
-    known = jnp.pad(unit(jnp.asarray(train)), [(0, spare), (0, 0)]).reshape(chunks, keys, -1)
+    known = jnp.pad(_directions(jnp.asarray(train)), [(0, spare), (0, 0)]).reshape(chunks, keys, -1)
     voters = jnp.pad(jnp.asarray(labels, jnp.int32), (0, spare)).reshape(chunks, keys)
     real = (jnp.arange(chunks * keys) < m).reshape(chunks, keys)
     found = []
@@ -59,11 +60,18 @@ def knn(
     return knn_scores(train, labels, test, int(np.max(labels)) + 1, k=k, temperature=temperature).argmax(1)
 
 
+@jax.jit
+def _directions(x: Float[Array, "m d"]) -> Float[Array, "m d"]:
+    """Of length 1 whatever the features' own, which may be far from it."""
+    x = x.astype(jnp.float32)
+    return unit(x / power_of_two(jnp.abs(x).max(-1, keepdims=True)))
+
+
 @partial(jax.jit, static_argnames=("classes", "k"))
 def _votes(
     test: Array, known: Array, voters: Array, real: Array, classes: int, k: int, temperature: Array
 ) -> Float[Array, "q c"]:
-    queries = unit(test)
+    queries = _directions(test)
 
     def nearer(best: tuple[Array, Array], chunk: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
         keys, labels, here = chunk

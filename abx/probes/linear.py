@@ -3,6 +3,7 @@
 `abx.probes.logistic` finds the same classifier without a learning rate, from features that are kept.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,9 @@ class LinearProbe:
         best on this batch."""
         losses, right = _judge(model, batch.features, batch.labels)
         # Averaged before the best is picked: of each device's own best there is no mean.
-        best = {"probe/loss": parallel.mean(losses, axis).min(), "probe/top1": parallel.mean(right, axis).max()}
+        # A learning rate may be so high that its classifier's loss is no number; then the others count.
+        lowest = jnp.nanmin(parallel.mean(losses, axis))
+        best = {"probe/loss": lowest, "probe/top1": parallel.mean(right, axis).max()}
         return losses.sum(), Aux(best, carry)
 
     def rescale(self, updates: LinearModel, params: Any = None) -> LinearModel:
@@ -91,7 +94,7 @@ class LinearProbe:
         """The classifier with the highest top-1 on features that none was trained on, by the loss among equals; and the
         top-1 of each."""
         losses, right = (x.tolist() for x in _judge(model, features, labels))
-        return max(range(len(right)), key=lambda i: (right[i], -losses[i])), right
+        return max(range(len(right)), key=lambda i: (math.isfinite(losses[i]), right[i], -losses[i])), right
 
     def scores(self, model: LinearModel, chosen: int, features: Float[AnyArray, "q d"]) -> Float[np.ndarray, "q c"]:
         """Logits by the classifier that was chosen."""

@@ -79,8 +79,9 @@ class Found(NamedTuple):
 def average_precision(found: Sequence[Found], truth: Sequence[Objects]) -> dict[str, float]:
     """COCO's `ap`, over IoU 0.5 to 0.95, and `ap50`: means over the classes that occur in the truth; NaN without any.
 
-    Counted by faster-coco-eval, over objects of all sizes. Crowds as COCO has them: what lies in one is neither right
-    nor wrong. Difficult objects are taken for crowds, which is nearest to what VOC does with them.
+    Counted by faster-coco-eval, over objects of all sizes. Objects of a class that is not known, -1, are passed over.
+    Crowds as COCO has them: what lies in one is neither right nor wrong. Difficult objects are taken for crowds, which
+    is nearest to what VOC does with them.
 
     Raises: MissingLibrary.
     """
@@ -90,6 +91,7 @@ def average_precision(found: Sequence[Found], truth: Sequence[Objects]) -> dict[
         _annotation(i, label, box) | {"iscrowd": int(left_out), "area": float(np.prod(box[2:] - box[:2]))}
         for i, objects in enumerate(truth)
         for label, box, left_out in zip(objects.labels.tolist(), objects.boxes, passed_over(objects), strict=True)
+        if label >= 0
     ]
     classes = sorted({each["category_id"] for each in annotations if not each["iscrowd"]})
     if not classes:

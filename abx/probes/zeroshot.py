@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from abx.data.sources import SpecError, printable
-from abx.probes import metrics
+from abx.probes.tasks.written import of_words
 from abx.probes.towers import Towers
 from abx.types import AnyArray
 
@@ -66,7 +66,7 @@ class ZeroShot:
         labels: Int[np.ndarray, " m"],
         classes: Sequence[str],
     ) -> dict[str, float]:
-        """top1, top5, mean_per_class and n_test.
+        """top1, mean_per_class and n_test; and top5 where there are more than five classes.
 
         Args:
             pooled: the backbone's features of the pictures to test on.
@@ -78,13 +78,7 @@ class ZeroShot:
         if not known.any():
             raise SpecError("zero-shot classification needs pictures with a class, and none has one")
         scores = towers.pictures(np.asarray(pooled)[known]) @ self.classifier(towers, classes).T
-        truth = labels[known]
-        return {
-            "top1": metrics.top_k(scores, truth, 1),
-            "top5": metrics.top_k(scores, truth, 5),
-            "mean_per_class": metrics.mean_per_class(scores.argmax(1), truth),
-            "n_test": len(truth),
-        }
+        return of_words(scores, labels[known])
 
 
 def spoken(name: str) -> str:

@@ -4,11 +4,12 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
+from jaxtyping import Int
 
 from abx.data.manifests import MANIFEST, Manifest, Size, manifest_beside, missing
 from abx.data.patterns import shards
@@ -89,6 +90,9 @@ class ArrayRecords(Files):
         if record.label >= len(self.classes):
             raise BadRecord(f"its class is {record.label}, and there are {len(self.classes)}")
         return record
+
+    def files(self, records: Int[np.ndarray, " r"]) -> Iterable[str]:
+        return (self._paths[k] for k in np.unique(np.searchsorted(self._ends, records, "right")))
 
     def name(self, i: int) -> str:
         """Shard and key; or the record's number in its shard, where it cannot be read."""

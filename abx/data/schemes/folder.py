@@ -3,8 +3,10 @@
 import os
 import stat
 from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
+from jaxtyping import Int
 
 from abx.data.images import MAX_BYTES, looks_like_picture
 from abx.data.patterns import nearest
@@ -46,7 +48,7 @@ class Folder(Files):
     - Left out and listed in `problems`: broken links, what is no regular file (pipes, folders named x.jpg), folders
       that may not be read or are links to one already read.
     - If every picture lies exactly one folder down, in two folders or more, the folder is its class. If only most of
-      them do, there are no classes, and `notes` says why.
+      them do, or there is one folder only, there are no classes, and `notes` says why.
     """
 
     vocabulary = Vocabulary()
@@ -70,6 +72,9 @@ class Folder(Files):
             stray = self._printable(elsewhere[0])
             reason = f"{len(elsewhere):,} of {len(found):,} pictures do not lie exactly one folder down, e.g. {stray}"
             self.notes = (f"folders are no classes: {reason}",)
+        elif len(names) == 1 and not elsewhere:
+            one = printable(os.fsdecode(names[0]))
+            self.notes = (f"folders are no classes: there is one alone, {one}, and a class needs another",)
         self.problems = tuple((self._printable(name), reason) for name, reason in sorted(problems))
 
     def __len__(self) -> int:
@@ -81,6 +86,9 @@ class Folder(Files):
             return Record(_read(path), -1 if self._labels is None else int(self._labels[i]))
         except OSError as error:
             raise BadRecord(f"cannot be read: {error.strerror or error}") from error
+
+    def files(self, records: Int[np.ndarray, " r"]) -> Iterable[bytes]:
+        return (os.path.join(os.fsencode(self.root), self._names[i]) for i in records.tolist())
 
     def name(self, i: int) -> str:
         return self._printable(self._names[i])

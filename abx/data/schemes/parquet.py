@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from abx.data.images import MAX_BYTES
 from abx.data.parquet.arrow import pyarrow
@@ -118,6 +119,10 @@ class Parquet(Files):
         image, caption, label = (table.column(name)[row] if name else None for name in self._columns)
         number = -1 if label is None or not label.is_valid else label.as_py()
         return Record(_picture(image), number if 0 <= number < len(self.classes) else -1, _captions(caption))
+
+    def files(self, records: Int[np.ndarray, " r"]) -> Iterable[str]:
+        groups = np.unique(np.searchsorted(self._starts, records, "right") - 1)
+        return (self._paths[file] for file in np.unique(self._groups[groups, 0]))
 
     def name(self, i: int) -> str:
         file, _, _, row = self._find(i)

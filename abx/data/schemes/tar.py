@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from abx.data.images import MAX_BYTES
 from abx.data.patterns import shards
@@ -106,6 +107,9 @@ class Tar(Files):
             raise BadRecord(str(bad)) from bad
         verb, noun = number(said.verb, self.vocabulary.verbs), number(said.noun, self.vocabulary.nouns)
         return Record(image, label, texts or said.captions, said.objects, said.count, said.distance, verb, noun)
+
+    def files(self, records: Int[np.ndarray, " r"]) -> Iterable[str]:
+        return (self._paths[k] for k in np.unique(np.searchsorted(self._starts, records, "right") - 1))
 
     def name(self, i: int) -> str:
         shard, row = self._find(i)

@@ -51,7 +51,8 @@ class Classification:
         empty = [name for i, name in enumerate(self.classes) if i not in present]
         if empty and not found:
             known = len(self.classes)
-            found.append(f"of {len(empty)} of the {known} classes no training picture is used: {listed(empty)}")
+            none = f"of {len(empty)} of the {known} classes no training picture is used: {listed(empty)}"
+            found.append(f"{none}; take more --train-images, or data without these classes")
         return found
 
     def language(self, train: Source) -> Language:

@@ -57,7 +57,8 @@ def unanswered(train: Source, test: Source, answered: Callable[[Facts], bool], w
     for said, source in (("training", train), ("test", test)):
         looked = np.unique(np.linspace(0, len(source) - 1, LOOKED_AT).astype(int)).tolist() if len(source) else []
         if not any(_answered(source, i, answered) for i in looked):
-            found.append(f"no picture of the {said} data has a {what} ({len(looked)} of {len(source)} looked at)")
+            note = "".join(f"; {note}" for note in source.notes[:1])
+            found.append(f"no picture of the {said} data has a {what} ({len(looked)} of {len(source)} looked at){note}")
     return found
 
 

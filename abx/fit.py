@@ -17,6 +17,7 @@ from abx.checkpoint import Checkpoints
 from abx.data.loader import Loaded
 from abx.log import MetricsLog, ProgressLine
 from abx.signals import Stopped, stop_on_signal
+from abx.tracing import Tracer
 from abx.train import Step, TrainState
 
 Evaluate = Callable[[TrainState], dict[str, float]]
@@ -77,6 +78,7 @@ def fit(
     watch: Watch | None = None,
     meta: Callable[[], Mapping[str, Any]] = dict,
     score: str = "eval/knn_top1",
+    tracer: Tracer | None = None,
 ) -> tuple[TrainState, int]:
     """Train from `state.step` to `pace.steps`; returns the last state, and the signal that cut the run short or 0.
 
@@ -89,6 +91,7 @@ def fit(
         watch: sees each batch on the host, e.g. to count rejected records.
         meta: asked at each save for what is kept beside the state.
         score: the metric by which the best checkpoint is kept; higher is better.
+        tracer: of some steps.
 
     SIGINT and SIGTERM finish the step that is running, save and return; an evaluation is broken off, and made up for
     when the run goes on. A second SIGINT interrupts at once. A program should then end with 128 + the signal's number
@@ -160,6 +163,8 @@ def fit(
                 # simulated CPU devices with several steps in flight wait for each other for ever.
                 check(state, step)
                 batch = following
+                if tracer is not None:
+                    tracer(step - start, state)
                 state, metrics = step_fn(state, batch, limit) if pace.spike else step_fn(state, batch)
                 step += 1
                 last = step == pace.steps
@@ -195,6 +200,8 @@ def fit(
                 line.say(f"stopped at step {step} by {signal.Signals(cut).name}, {what}")
     finally:
         line.close()
+        if tracer is not None:
+            tracer.close()
     return state, cut
 
 

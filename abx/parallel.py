@@ -73,7 +73,7 @@ def _spec(shape: Sequence[int], m: Mesh) -> PartitionSpec:
     if parts == 1 or math.prod(shape) < SMALL or not cut:
         return PartitionSpec()
     longest = max(cut, key=lambda k: (shape[k], k))
-    return PartitionSpec(*(SHARDS if k == longest else None for k in range(len(shape))))
+    return PartitionSpec(*[None] * longest, SHARDS)
 
 
 def shard_loss(loss: Callable[..., Any], m: Mesh) -> Callable[..., Any]:

@@ -105,6 +105,8 @@ class Recipe:
     """Backbone of one of these sizes, in place of its own width, depth, heads and mlp (paper, Figure 4 left)."""
     mesh: Meshes = field(default_factory=Meshes)
     plan: Planning = field(default_factory=Planning)
+    profile: int = 0
+    """Trace so many steps, from the eleventh on, into profile/ of --out, for TensorBoard or Perfetto; 0 = none."""
     dry_run: bool = False
     """Print the plan (sizes, FLOPs, epochs, hours, disk) and stop; nothing is written."""
 
@@ -120,6 +122,8 @@ class Recipe:
         found += [f"--{p}" for p in self.guard.problems() + self.mesh.problems() + self.plan.problems()]
         if self.steps < 1:
             found.append(f"--steps must be at least 1, not {self.steps}")
+        if self.profile < 0:
+            found.append(f"--profile must be at least 0, not {self.profile}")
         if not 0 <= self.seed < 2**31:
             found.append(f"--seed must be in [0, 2147483647], not {self.seed}")
         groups: dict[str, Checkpointing | Logging | Evaluation] = {

@@ -19,7 +19,7 @@ from abx import hosts, train
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data import workers
 from abx.data.loader import STREAM, Host
-from abx.data.sources import BadRecord, Source, fingerprint
+from abx.data.sources import BadRecord, Source, cache_home, fingerprint
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment import diverged
 from abx.experiment.cli import fail
@@ -35,6 +35,7 @@ from abx.fit import Diverged, Pace, fit
 from abx.log import MetricsLog, read_metrics
 from abx.methods.ab import AB
 from abx.probes.cache import digest
+from abx.tracing import Tracer
 from abx.train import TrainState
 
 
@@ -53,6 +54,7 @@ def run(recipe: Recipe) -> TrainState | None:
             fail(planned.problems)
         return None
     sources = open_sources(recipe.data)
+    _keep_compiled()
     mesh = _mesh(recipe)
     try:
         # Of several processes the first holds the folder for all.
@@ -116,6 +118,7 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
                     "rejected": ledger.saved(),
                     "environment": surroundings,
                 },
+                tracer=Tracer(out / "profile", recipe.profile) if recipe.profile and hosts.first() else None,
             )
     whole = hosts.own(state, mesh)
     if hosts.first():
@@ -144,6 +147,15 @@ def _fingerprints(recipe: Recipe, sources: dict[str, Source]) -> dict[str, list[
     """What each stream is made from: its pictures, and the tokenizer of its texts."""
     texts = {name: stream.texts for name, stream in recipe.data.streams().items()}
     return {name: [*fingerprint(x), *([t.fingerprint] if (t := texts[name]) else [])] for name, x in sources.items()}
+
+
+def _keep_compiled() -> None:
+    """A start on an accelerator compiles nothing that an earlier one has, unless JAX was told where to keep it.
+
+    Not on CPUs: what was compiled for one does not run on every other that may share the folder.
+    """
+    if jax.default_backend() != "cpu" and not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(Path(cache_home()) / "compiled"))
 
 
 def _mesh(recipe: Recipe) -> Mesh:

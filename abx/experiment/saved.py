@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 HARMLESS = (
-    *("out", "resume", "force", "dry_run", "guard", "mesh", "plan", "ckpt", "log", "eval.every"),
+    *("out", "resume", "force", "dry_run", "profile", "guard", "mesh", "plan", "ckpt", "log", "eval.every"),
     *("data.workers", "data.worker", "data.max_rejected"),
 )
 """Settings that change neither the training nor what is measured, and so may differ when a run is resumed."""

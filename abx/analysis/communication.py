@@ -1,0 +1,82 @@
+"""What the devices of a mesh tell each other in a step, read off the compiled program."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from abx import parallel, train
+from abx.train import Step, TrainState
+
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4}
+SIZES |= {"f64": 8, "s64": 8, "u64": 8}
+HOST = ("infeed", "outfeed", "send", "recv", "SendToHost", "RecvFromHost", "callback")
+"""What a program says where it waits for the host."""
+
+_LINE = re.compile(r"= (?P<shape>\(.*?\)|\S+) (?P<kind>[a-z-]+?)(?P<start>-start)?\(")
+_SHAPE = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
+
+
+class Traffic(NamedTuple):
+    messages: int
+    """In a step."""
+    size: int
+    """Bytes of the whole arrays they are about: what is summed, gathered, or summed and shared out."""
+
+    def sent(self, kind: str, devices: int) -> float:
+        """Bytes that each device sends, and receives, by the ring algorithm."""
+        return self.size * (devices - 1) / devices * (2 if kind == "all-reduce" else 1)
+
+
+def communication(step: Step, state: TrainState, batch: Any, mesh: Mesh) -> dict[str, Traffic]:
+    """By kind of collective; those that do not occur are left out. Compiles the step for the mesh's devices.
+
+    Args:
+        step: of `train.make_step(..., mesh)`.
+        state, batch: of the right shapes, abstract ones included.
+    """
+    return collectives(program(step, state, batch, mesh), mesh.size)
+
+
+def program(step: Step, state: TrainState, batch: Any, mesh: Mesh) -> str:
+    """The optimised program of each device, as XLA writes it."""
+    place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    rows = parallel.batched(mesh)
+    arguments = jax.tree.map(place, state, train.shardings(state, mesh)), jax.tree.map(lambda x: place(x, rows), batch)
+    lowered = step.lower(*arguments)  # type: ignore[attr-defined]  # a jitted function, which Step does not say
+    cpu = mesh.devices.flat[0].platform == "cpu"
+    # Collectives are settled before LLVM optimises the rest.
+    compiled = lowered.compile({"xla_backend_optimization_level": 0} if cpu else None)
+    return str(compiled.as_text())
+
+
+def collectives(text: str, devices: int) -> dict[str, Traffic]:
+    """Those of a program's text. What stands in a loop counts once: nothing is sent in the scan over layers."""
+    found: dict[str, Traffic] = {}
+    for line in text.splitlines():
+        match = _LINE.search(line)
+        if match is None or match["kind"] not in KINDS:
+            continue
+        kind = match["kind"]
+        sizes = [SIZES[name] * _length(shape) for name, shape in _SHAPE.findall(match["shape"]) if name in SIZES]
+        # An asynchronous gather names its operand as well as its result; the result is the larger.
+        size = max(sizes) if match["start"] and kind == "all-gather" else sum(sizes)
+        size *= devices if kind == "reduce-scatter" else 1
+        before = found.get(kind, Traffic(0, 0))
+        found[kind] = Traffic(before.messages + 1, before.size + size)
+    return found
+
+
+def sent(found: Mapping[str, Traffic], devices: int) -> float:
+    """Bytes that each device sends in a step, by ring algorithms."""
+    return sum(traffic.sent(kind, devices) for kind, traffic in found.items())
+
+
+def _length(shape: str) -> int:
+    length = 1
+    for number in filter(None, shape.split(",")):
+        length *= int(number)
+    return length

@@ -131,7 +131,7 @@ def fit(
 
     def check(state: TrainState, step: int) -> None:
         """Waits for the step under way. Raises: Diverged when it was refused."""
-        if int(state.step) != step:
+        if int(jax.block_until_ready(state.step)) != step:
             raise Diverged(step, state, batch, _numbers(metrics), limit)
 
     def save(state: TrainState, step: int) -> None:

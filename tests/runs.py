@@ -105,7 +105,7 @@ def one_device(tmp_path_factory):
         jax.config.update(name, value)
     with pytest.MonkeyPatch.context() as patch:
         mesh = parallel.mesh
-        patch.setattr(parallel, "mesh", lambda devices=None: mesh(devices or jax.devices()[:1]))
+        patch.setattr(parallel, "mesh", lambda devices=None, *how: mesh(devices or jax.devices()[:1], *how))
         yield mesh
     for name, value in before.items():
         jax.config.update(name, value)

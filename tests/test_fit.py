@@ -13,7 +13,7 @@ from runs import rows, saved, steps_of
 from abx import parallel
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data.loader import Loaded
-from abx.fit import Pace, fit
+from abx.fit import Diverged, Pace, fit
 from abx.log import MetricsLog, read_lines
 from abx.train import TrainState
 
@@ -280,3 +280,23 @@ def test_the_next_batch_is_on_its_way_to_the_device_before_a_step_is_waited_for(
     go(tmp_path, steps=4, step_fn=step_fn, log=100)
     want = ["place 0", "wait", "step 0", "wait", "place 1", "wait", "step 1", "place 2", "wait", "step 2"]
     assert events[: len(want)] == want
+
+
+def test_a_spike_stops_the_run_before_it_is_saved(tmp_path):
+    """Losses are 1, 1, ... and 9 at step 8: nine times the mean. What came before is logged, the step is not taken."""
+
+    def step_fn(state, batch, limit):
+        loss = jnp.float32(9 if int(batch[0]) == 8 else 1)
+        new, _ = counting(state, batch)
+        return (new if loss <= limit else state), {"loss": loss, "grad_norm": loss}
+
+    with pytest.raises(Diverged, match="the loss of step 9, 9, is above 3") as stopped:
+        go(tmp_path, 20, step_fn=step_fn, spike=3.0)
+    assert int(stopped.value.state.step) == 8
+    np.testing.assert_array_equal(stopped.value.batch, np.full(8, 8, np.float32))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest() == 6
+    assert (
+        go(tmp_path / "calm", 10, step_fn=lambda state, batch, limit: step_fn(state, 0 * batch, limit), spike=3.0)[1]
+        == 0
+    )

@@ -22,6 +22,7 @@ from abx.experiment.folder import load
 from abx.experiment.ledger import Ledger
 from abx.experiment.resuming import prepare
 from abx.experiment.saved import to_json
+from abx.experiment.surroundings import environment
 from abx.train import TrainState
 
 
@@ -303,7 +304,7 @@ def test_surroundings_are_in_the_checkpoint(whole):
     recipe, state = whole("simclr")
     with Checkpoints(recipe.out / "checkpoints", read_only=True) as checkpoints:
         _, meta = checkpoints.restore_newest(state, parallel.replicated(parallel.mesh()))
-    assert meta["environment"] == running.environment()
+    assert meta["environment"] == environment()
     assert meta["config"] == to_json(recipe)
 
 

@@ -11,8 +11,8 @@ from abx.experiment.loading import Subject
 from abx.experiment.material import Figures, Material
 from abx.experiment.probing import Probe
 from abx.experiment.rows import SHOWN, Row
-from abx.experiment.run import environment
 from abx.experiment.saved import to_json
+from abx.experiment.surroundings import environment
 from abx.experiment.systems import described
 
 

@@ -60,4 +60,4 @@ class Meshes:
 
     def build(self) -> Mesh:
         """Of all processes' devices. Raises: ValueError."""
-        return parallel.mesh(jax.devices(), self.kind, self.copies)
+        return parallel.mesh(jax.devices() if hosts.several() else None, self.kind, self.copies)

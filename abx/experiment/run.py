@@ -1,12 +1,9 @@
 """A recipe becomes a folder: configuration, metrics, checkpoints, pictures, report, final figures."""
 
-import json
-import platform
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-import abx
 from abx import hosts, train
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data import workers
 from abx.data.loader import STREAM, Host
-from abx.data.sources import BadRecord, Source, cache_home, fingerprint
+from abx.data.sources import BadRecord, Source, fingerprint
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment import diverged
 from abx.experiment.cli import fail
@@ -31,6 +27,7 @@ from abx.experiment.monitor import Monitor
 from abx.experiment.plan import plan
 from abx.experiment.resuming import check_data, prepare, settle
 from abx.experiment.saved import to_json, write_json
+from abx.experiment.surroundings import environment, keep_compiled, write_environment
 from abx.fit import Diverged, Pace, fit
 from abx.log import MetricsLog, read_metrics
 from abx.methods.ab import AB
@@ -54,7 +51,7 @@ def run(recipe: Recipe) -> TrainState | None:
             fail(planned.problems)
         return None
     sources = open_sources(recipe.data)
-    _keep_compiled()
+    keep_compiled()
     mesh = _mesh(recipe)
     try:
         # Of several processes the first holds the folder for all.
@@ -81,7 +78,7 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
     surroundings, changed = environment(), list[str]()
     if hosts.first():
         changed = prepare(recipe)
-        _write_environment(out / "environment.json", surroundings)
+        write_environment(out / "environment.json", surroundings)
     hosts.barrier("folder")
     monitor = Monitor.open(recipe, sources) if recipe.eval.every else None
     tx = recipe.optim.build(recipe.steps)
@@ -149,15 +146,6 @@ def _fingerprints(recipe: Recipe, sources: dict[str, Source]) -> dict[str, list[
     return {name: [*fingerprint(x), *([t.fingerprint] if (t := texts[name]) else [])] for name, x in sources.items()}
 
 
-def _keep_compiled() -> None:
-    """A start on an accelerator compiles nothing that an earlier one has, unless JAX was told where to keep it.
-
-    Not on CPUs: what was compiled for one does not run on every other that may share the folder.
-    """
-    if jax.default_backend() != "cpu" and not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(Path(cache_home()) / "compiled"))
-
-
 def _mesh(recipe: Recipe) -> Mesh:
     """Exits with 2 where the devices cannot share the work."""
     devices = jax.device_count()
@@ -173,30 +161,6 @@ def _mesh(recipe: Recipe) -> Mesh:
     if fail_on:
         fail(fail_on)
     return mesh
-
-
-def _write_environment(path: Path, now: dict[str, Any]) -> None:
-    """What the run goes on in; other surroundings that it was in before are kept under `earlier`."""
-    if path.exists():
-        before = json.loads(path.read_text())
-        earlier = before.pop("earlier", [])
-        now = now | {"earlier": earlier if before == now else [*earlier, before]}
-    write_json(path, now)
-
-
-def environment() -> dict[str, Any]:
-    """Versions and devices: what a figure needs beside it."""
-    core = ("jax", "jaxlib", "equinox", "optax", "grain", "orbax-checkpoint", "numpy", "pillow", "sentencepiece")
-    extras = ("simplejpeg", "opencv-python-headless", "pyarrow")
-    versions = {name: next((d.version for d in distributions(name=name)), None) for name in (*core, *extras)}
-    return {
-        "abx": abx.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "command": sys.argv,
-        "devices": [str(d.device_kind) for d in jax.devices()],
-        "packages": {name: number for name, number in versions.items() if number},
-    }
 
 
 def _state(

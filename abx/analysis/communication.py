@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
-from abx import parallel, train
+from abx.analysis.cost import placed
 from abx.train import Step, TrainState
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -43,10 +42,7 @@ def communication(step: Step, state: TrainState, batch: Any, mesh: Mesh) -> dict
 
 def program(step: Step, state: TrainState, batch: Any, mesh: Mesh) -> str:
     """The optimised program of each device, as XLA writes it."""
-    place = lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    rows = parallel.batched(mesh)
-    arguments = jax.tree.map(place, state, train.shardings(state, mesh)), jax.tree.map(lambda x: place(x, rows), batch)
-    lowered = step.lower(*arguments)  # type: ignore[attr-defined]  # a jitted function, which Step does not say
+    lowered = step.lower(*placed(state, batch, mesh))  # type: ignore[attr-defined]  # jitted, which Step does not say
     cpu = mesh.devices.flat[0].platform == "cpu"
     # Collectives are settled before LLVM optimises the rest.
     compiled = lowered.compile({"xla_backend_optimization_level": 0} if cpu else None)

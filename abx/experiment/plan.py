@@ -108,7 +108,7 @@ def _memory(recipe: Recipe, machine: Machine, batch: Any) -> tuple[list[str], li
         return [], uneven
     if not recipe.plan.compile:
         return [], []
-    mesh = parallel.mesh(jax.devices("cpu")[: machine.devices])
+    mesh = parallel.mesh(jax.devices("cpu")[: machine.devices], recipe.mesh.kind, recipe.mesh.copies)
     assert mesh.size == machine.devices, "planning.stand_in comes before JAX has started"
 
     def need(method: Method) -> Memory:

@@ -9,6 +9,7 @@ from small import METHODS, STEPS, VARIANTS, program
 
 from abx import methods, nn, parallel, train
 from abx.analysis import communication
+from abx.checkpoint import Checkpoints
 from abx.optim import EMA, AdamW
 
 MESHES = {
@@ -60,6 +61,23 @@ def test_five_steps_are_those_of_one_device(name, kind, cut):
         jax.tree.leaves_with_path(jax.device_get(state)), jax.tree.leaves(jax.device_get(one)), strict=True
     ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=jax.tree_util.keystr(path))
+
+
+def test_a_checkpoint_goes_onto_any_mesh(tmp_path, cut):
+    """To the bit, and laid out as the new mesh has it."""
+    case, meshes = METHODS["simclr"], [parallel.mesh(jax.devices()[:n], kind, k) for n, kind, k in MESHES.values()]
+    tx, batch = AdamW().build(STEPS), case.batch(np.random.default_rng(0))
+    init = lambda: train.init(case.method, tx, 0, batch)
+    like = jax.eval_shape(init)
+    saved = jax.jit(init, out_shardings=train.shardings(like, parallel.mesh(None, "fsdp")))()
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(0, saved, {})
+        for mesh in meshes:
+            found, _ = checkpoints.restore(0, like, train.shardings(like, mesh))
+            shardings = jax.tree.leaves(train.shardings(like, mesh))
+            for a, b, sharding in zip(jax.tree.leaves(found), jax.tree.leaves(saved), shardings, strict=True):
+                assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+                assert a.sharding == sharding
 
 
 @pytest.mark.parametrize("size", ["B", "L", "H"])

@@ -10,6 +10,7 @@ from abx.cli.data.digest import Digest
 from abx.cli.data.index import Index
 from abx.cli.data.inspect import Inspect
 from abx.cli.data.prepare import Prepare
+from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
 from abx.cli.runs import Report, ValueMap
 from abx.cli.table import Table
@@ -20,7 +21,7 @@ from recipes import NAMES, load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = (Report, ValueMap, Table, Embed, Inspect, Index, Digest, Prepare, Train, Show, RandomCrops)
+VERBS = (Report, ValueMap, Table, Embed, Doctor, Inspect, Index, Digest, Prepare, Train, Show, RandomCrops)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 import abx
+from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
@@ -36,6 +37,7 @@ Verb = (
     | Annotated[Probe, tyro.conf.subcommand("probe")]
     | Annotated[Table, tyro.conf.subcommand("table")]
     | Annotated[Embed, tyro.conf.subcommand("embed")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Tokenizer, tyro.conf.subcommand("tokenizer")]
 )
@@ -51,6 +53,7 @@ Examples:
   abx probe --run runs/ab_simclr-smoke
   abx table runs/simclr-small runs/ab_simclr-small
   abx embed runs/ab_simclr-smoke --data folder:~/Pictures --out features.npz
+  abx doctor --data folder:~/Pictures
   abx data inspect folder:~/Pictures
   abx data prepare --help
   abx tokenizer train 'tar:shards/*.tar' --out my.model
@@ -97,7 +100,7 @@ def _main(argv: Sequence[str] | None) -> None:
         )
         of_tokenizer()
         return
-    verb: Report | ValueMap | Replay | Table | Embed | Probe | Data | Tokenizer = tyro.cli(
+    verb: Report | ValueMap | Replay | Table | Embed | Doctor | Probe | Data | Tokenizer = tyro.cli(
         Verb, args=args or ["--help"], prog="abx", description=ABOUT
     )
     assert not isinstance(verb, Probe | Data | Tokenizer)

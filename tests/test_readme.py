@@ -15,13 +15,28 @@ from abx.cli.embed import Embed
 from abx.cli.runs import Report, ValueMap
 from abx.cli.table import Table
 from abx.cli.tokenizer import Show, Train
+from abx.cli.verify import VerifyResume
 from abx.data.views import RandomCrops
 from abx.experiment.cli import flags
 from recipes import NAMES, load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = (Report, ValueMap, Table, Embed, Doctor, Inspect, Index, Digest, Prepare, Train, Show, RandomCrops)
+VERBS = (
+    Report,
+    ValueMap,
+    VerifyResume,
+    Table,
+    Embed,
+    Doctor,
+    Inspect,
+    Index,
+    Digest,
+    Prepare,
+    Train,
+    Show,
+    RandomCrops,
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

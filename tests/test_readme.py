@@ -10,17 +10,38 @@ from abx.cli.data.digest import Digest
 from abx.cli.data.index import Index
 from abx.cli.data.inspect import Inspect
 from abx.cli.data.prepare import Prepare
+from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
-from abx.cli.runs import Report, ValueMap
+from abx.cli.export import Export
+from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
 from abx.cli.tokenizer import Show, Train
+from abx.cli.verify import VerifyResume
 from abx.data.views import RandomCrops
 from abx.experiment.cli import flags
 from recipes import NAMES, load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = (Report, ValueMap, Table, Embed, Inspect, Index, Digest, Prepare, Train, Show, RandomCrops)
+VERBS = (
+    Report,
+    ValueMap,
+    Replay,
+    VerifyResume,
+    Table,
+    Embed,
+    Export,
+    Doctor,
+    Inspect,
+    Index,
+    Digest,
+    Prepare,
+    Train,
+    Show,
+    RandomCrops,
+)
+LAUNCHERS = {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--signal", "--worker", "--command"}
+"""Flags of SLURM's and Google's commands."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -32,8 +53,14 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_flags_exist(page):
     known = {flag for name in (*NAMES, "probe") for flag in flags(load(name).PRESETS["smoke"])}
-    known |= {flag.replace(".no-", ".").replace("--no-", "--") for flag in known} | {"--help", "--json", "--no-resume"}
+    known |= {flag.replace(".no-", ".").replace("--no-", "--") for flag in known} | {
+        "--help",
+        "--json",
+        "--no-resume",
+        "--mesh",
+    }
     known |= {f"--{f.name.replace('_', '-')}" for verb in VERBS for f in dataclasses.fields(verb)}
+    known |= LAUNCHERS | {"--mesh"}  # which is read as --mesh.kind
     text = re.sub(r"`(?:python )?benchmarks/[^`]*`|^\s*(?:python )?benchmarks/.*$", "", page.read_text(), flags=re.M)
     said = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*[a-z]", text))
     assert {x for x in said if x not in known and x.replace(".no-", ".") not in known} == set()

@@ -3,16 +3,18 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import tyro
 
 import abx
+from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
 from abx.cli.export import Export
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
+from abx.cli.verify import VerifyResume
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,12 @@ Verb = (
     Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]
+    | Annotated[VerifyResume, tyro.conf.subcommand("verify-resume")]
     | Annotated[Probe, tyro.conf.subcommand("probe")]
     | Annotated[Table, tyro.conf.subcommand("table")]
     | Annotated[Embed, tyro.conf.subcommand("embed")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Tokenizer, tyro.conf.subcommand("tokenizer")]
 )
@@ -50,10 +54,12 @@ Examples:
   abx report runs/ab_simclr-smoke
   abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
   abx replay runs/ab_simclr-smoke
+  abx verify-resume ab_simclr --workers 0 2
   abx probe --run runs/ab_simclr-smoke
   abx table runs/simclr-small runs/ab_simclr-small
   abx embed runs/ab_simclr-smoke --data folder:~/Pictures --out features.npz
   abx export runs/ab_simclr-smoke --out model.safetensors
+  abx doctor --data folder:~/Pictures
   abx data inspect folder:~/Pictures
   abx data prepare --help
   abx tokenizer train 'tar:shards/*.tar' --out my.model
@@ -100,8 +106,15 @@ def _main(argv: Sequence[str] | None) -> None:
         )
         of_tokenizer()
         return
-    verb: Report | ValueMap | Replay | Table | Embed | Export | Probe | Data | Tokenizer = tyro.cli(
-        Verb, args=args or ["--help"], prog="abx", description=ABOUT
+    # What follows -- is for the recipe.
+    end = args.index("--") if args[:1] == ["verify-resume"] and "--" in args else len(args)
+    verb: Any = tyro.cli(
+        Verb,
+        args=args[:end] or ["--help"],
+        prog="abx",
+        description=ABOUT,
     )
     assert not isinstance(verb, Probe | Data | Tokenizer)
+    if isinstance(verb, VerifyResume):
+        verb = replace(verb, flags=tuple(args[end + 1 :]))
     verb()

@@ -10,7 +10,7 @@ FLOORS = [
     {"types", "boxes"},
     {"nn", "losses", "data", "parallel", "ema", "augment"},
     {"methods"},
-    {"train", "fit", "checkpoint", "checksum", "keep", "agreed", "hosts", "signals", "optim", "log"},
+    {"train", "fit", "checkpoint", "checksum", "keep", "agreed", "hosts", "signals", "tracing", "optim", "log"},
     {"analysis", "probes"},
     {"experiment"},
     {"cli"},

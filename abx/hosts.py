@@ -26,7 +26,9 @@ JOINING, LEAVING = 300, 60
 """Seconds that processes wait for each other at the start and at the end."""
 
 
-def start(coordinator: str = "", processes: int = 0, process: int = 0, heartbeat: int = 20) -> None:
+def start(
+    coordinator: str = "", processes: int = 0, process: int = 0, heartbeat: int = 20, joining: int = JOINING
+) -> None:
     """Join the other processes, if there are any; before anything asks JAX for its devices.
 
     Only process 0 says something on stdout from here on.
@@ -35,20 +37,24 @@ def start(coordinator: str = "", processes: int = 0, process: int = 0, heartbeat
         coordinator: HOST:PORT of process 0; "auto" = JAX asks the cluster; "" = what the launcher `announced`.
         processes, process: how many there are and which this is; for HOST:PORT.
         heartbeat: seconds without a sign of life after which a process counts as lost.
+        joining: seconds to wait for the others.
 
     Raises: RuntimeError when they do not find each other.
     """
     if not coordinator and not announced(os.environ):
         return
+    # JAX would take SIGTERM for itself, and nobody would heed one that comes before the first step.
+    jax.config.update("jax_enable_preemption_service", False)
     given: dict[str, Any] = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
     jax.distributed.initialize(
         **(given if coordinator not in ("", "auto") else {}),
-        initialization_timeout=JOINING,
+        initialization_timeout=joining,
         heartbeat_timeout_seconds=heartbeat,
         shutdown_timeout_seconds=LEAVING,
     )
     if not first():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
+        # The descriptor and not only Python's file: Gloo says something, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def announced(environ: Mapping[str, str]) -> bool:
@@ -71,6 +77,21 @@ def barrier(name: str) -> None:
     """Until all are here."""
     if several():
         multihost_utils.sync_global_devices(name)
+
+
+def from_first(text: str) -> str:
+    """What process 0 says, on all of them."""
+    if not several():
+        return text
+    mine = np.frombuffer(text.encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(mine))))
+    theirs = multihost_utils.broadcast_one_to_all(np.resize(mine, length))
+    return bytes(np.asarray(theirs)).decode()
+
+
+def where(true: bool) -> list[int]:
+    """The processes of which something is true; all ask, and all get the same."""
+    return np.flatnonzero(multihost_utils.process_allgather(np.asarray(true))).tolist()
 
 
 class Agreement:
@@ -109,13 +130,14 @@ def together() -> Iterator[None]:
             raise
         me = f"process {jax.process_index()} of {jax.process_count()}"
         code = wrong.code if isinstance(wrong, SystemExit) else 1
-        if isinstance(wrong, SystemExit):
-            print(f"{me} ends with {code}, and with it all", file=sys.stderr)
-        elif _of_another(wrong):
+        if of_another(wrong):
             print(f"error: {me}: another process was lost; the same command goes on from the last checkpoint",
                   file=sys.stderr)  # fmt: skip
             code = LOST
-        else:
+        elif isinstance(wrong, KeyboardInterrupt):
+            print(f"{me} was interrupted, and with it all", file=sys.stderr)
+            code = 130
+        elif not isinstance(wrong, SystemExit):  # who raises that has said why
             if not type(wrong).__module__.startswith("abx."):  # ours say in a sentence what there is to say
                 traceback.print_exception(wrong)
             print(f"error: {me} failed, and with it all: {wrong}", file=sys.stderr)
@@ -125,9 +147,11 @@ def together() -> Iterator[None]:
         os._exit(code if isinstance(code, int) else 1)
 
 
-def _of_another(wrong: BaseException) -> bool:
-    """Whether an error says that a process on the other end is gone. JAX has no type for it."""
-    text = f"{type(wrong).__name__}: {wrong}"
-    return "Runtime" in type(wrong).__name__ and any(
-        sign in text for sign in ("Gloo", "closed by peer", "reset by peer", "heartbeat", "coordination", "NCCL")
-    )
+def of_another(wrong: BaseException | None) -> bool:
+    """Whether an error, or what it came from, says that a process on the other end is gone. JAX has no type for it."""
+    if wrong is None:
+        return False
+    signs = ("Gloo", "closed by peer", "reset by peer", "heartbeat", "coordination", "NCCL")
+    # A ValueError, where an array is asked for that will never be.
+    lost = isinstance(wrong, RuntimeError | ValueError) and any(sign in str(wrong) for sign in signs)
+    return lost or of_another(wrong.__cause__)

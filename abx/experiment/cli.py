@@ -13,6 +13,7 @@ import tyro
 
 from abx.data.sources import SpecError
 from abx.experiment.config import Recipe
+from abx.experiment.joining import join, withdraw
 from abx.experiment.planning import stand_in
 from abx.experiment.saved import flat, to_json
 
@@ -42,7 +43,10 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
         _nobody_reads()
     recipe, problems = _sized(recipe, default), _unknown(unknown, default, presets)
     if problems := problems + recipe.problems():
-        fail(problems)
+        try:
+            fail(problems)
+        finally:
+            withdraw(recipe)
     # Only now, so that --help and a wrong flag answer at once.
     from abx.experiment.run import run
 
@@ -50,7 +54,7 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
         stand_in(recipe.plan.machine())
     try:
         if not recipe.dry_run:
-            recipe.mesh.start()
+            join(recipe)
         run(recipe)
     except SpecError as wrong:
         fail([str(wrong)])

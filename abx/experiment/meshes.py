@@ -50,10 +50,13 @@ class Meshes:
             found.append(f"mesh.copies is for --mesh.kind hybrid, not {self.kind}")
         return found
 
-    def start(self) -> None:
-        """Join the other processes, if any. Raises: SpecError when they do not find each other."""
+    def start(self, joining: int = hosts.JOINING) -> None:
+        """Join the other processes, if any; they are waited for so many seconds.
+
+        Raises: SpecError when they do not find each other.
+        """
         try:
-            hosts.start(self.coordinator, self.processes, self.process, self.heartbeat)
+            hosts.start(self.coordinator, self.processes, self.process, self.heartbeat, joining)
         except (RuntimeError, ValueError) as wrong:
             first = str(wrong).strip().partition("\n")[0]
             raise SpecError(f"--mesh.coordinator: the processes did not find each other ({first})") from wrong

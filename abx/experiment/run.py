@@ -1,5 +1,6 @@
 """A recipe becomes a folder: configuration, metrics, checkpoints, pictures, report, final figures."""
 
+import errno
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ from abx.probes.cache import digest
 from abx.tracing import Tracer
 from abx.train import TrainState
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk is full, the quota used up, a file as long as one may be."""
+
 
 def run(recipe: Recipe) -> TrainState | None:
     """Train as the recipe says, or go on where its folder stopped; None for a dry run, which exits with 2 where the
@@ -50,23 +54,21 @@ def run(recipe: Recipe) -> TrainState | None:
         if planned.problems:
             fail(planned.problems)
         return None
-    sources = open_sources(recipe.data)
-    keep_compiled()
-    mesh = _mesh(recipe)
-    try:
-        # Of several processes the first holds the folder for all.
-        with hosts.together(), locked(recipe.out) if hosts.first() else nullcontext():
-            state, cut = _run(recipe, sources, mesh)
-    except CheckpointError as wrong:
-        print(f"error: {wrong}", file=sys.stderr)
-        raise SystemExit(1) from wrong
-    except (TooManyRejected, BadRecord) as wrong:
-        (recipe.out / "report.txt").write_text(f"{wrong}\n")
-        print(f"error: {wrong}", file=sys.stderr)
-        raise SystemExit(1) from wrong
-    except Diverged as wrong:
-        print(f"error: {wrong}; that step was not taken. {_what_to_do(recipe.out)}", file=sys.stderr)
-        raise SystemExit(1) from wrong
+    with hosts.together():
+        sources = open_sources(recipe.data)
+        keep_compiled()
+        mesh = _mesh(recipe)
+        try:
+            # Of several processes the first holds the folder for all.
+            with locked(recipe.out) if hosts.first() else nullcontext():
+                state, cut = _run(recipe, sources, mesh)
+        except (CheckpointError, TooManyRejected, BadRecord, Diverged, OSError) as wrong:
+            if hosts.of_another(wrong) or (isinstance(wrong, OSError) and wrong.errno not in FULL):
+                raise
+            if isinstance(wrong, TooManyRejected | BadRecord):
+                (recipe.out / "report.txt").write_text(f"{wrong}\n")
+            print(f"error: {_sentence(recipe.out, wrong)}", file=sys.stderr)
+            raise SystemExit(1) from wrong
     if cut:
         raise SystemExit(128 + cut)
     return state
@@ -80,6 +82,8 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
         changed = prepare(recipe)
         write_environment(out / "environment.json", surroundings)
     hosts.barrier("folder")
+    if not (out / "config.json").exists():
+        fail([f"--out {out} must be a folder that all processes share; what process 0 wrote there is not here"])
     monitor = Monitor.open(recipe, sources) if recipe.eval.every else None
     tx = recipe.optim.build(recipe.steps)
     ds = recipe.data.batches(sources, recipe.seed, Host(jax.process_index(), jax.process_count()))
@@ -120,6 +124,7 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
     whole = hosts.own(state, mesh)
     if hosts.first():
         _finish(recipe, whole, monitor or Monitor(recipe, sources), ledger, complete=not cut)
+    hosts.barrier("finished")  # who leaves waits for the others for a minute and no longer
     return state, cut
 
 
@@ -133,10 +138,16 @@ def _kept(recipe: Recipe) -> Iterator[None]:
         raise
 
 
-def _what_to_do(out: Path) -> str:
+def _sentence(out: Path, wrong: Exception) -> str:
+    """What has ended the run, and what can be done."""
+    if isinstance(wrong, OSError):
+        return f"{out} cannot be written: {wrong.strerror}; with more room, the same command goes on"
+    if not isinstance(wrong, Diverged):
+        return str(wrong)
     return (
-        f"State, batch and key are in {diverged.newest(out)}: abx replay {out} says where it comes from. The last "
-        f"checkpoint is from before; --force goes on from it with other settings, as a lower --optim.lr"
+        f"{wrong}; that step was not taken. State, batch and key are in {diverged.newest(out)}: abx replay {out} says "
+        f"where it comes from. The last checkpoint is from before; --force goes on from it with other settings, as a "
+        f"lower --optim.lr"
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
@@ -85,10 +86,11 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for name, part in tree.items() for k, v in flat(part, f"{prefix}.{name}" if prefix else name).items()}
 
 
-def differences(old: Any, new: Any) -> list[str]:
+def differences(old: Any, new: Any, harmless: Sequence[str] = HARMLESS) -> list[str]:
     """Settings of two configurations (as JSON) that differ and matter: "--optim.lr: 0.001 -> 0.002"."""
     a, b = flat(old), flat(new)
-    changed = [k for k in sorted(a.keys() | b.keys()) if a.get(k, _ABSENT) != b.get(k, _ABSENT) and not _harmless(k)]
+    changed = [k for k in sorted(a.keys() | b.keys()) if a.get(k, _ABSENT) != b.get(k, _ABSENT)]
+    changed = [k for k in changed if not any(k == name or k.startswith(name + ".") for name in harmless)]
     # Of a part that is another class, only that is said: its settings cannot be compared.
     parts = [k.removesuffix("class") for k in changed if k == "class" or k.endswith(".class")]
     said = []
@@ -103,10 +105,6 @@ def differences(old: Any, new: Any) -> list[str]:
 
 
 _ABSENT = object()
-
-
-def _harmless(key: str) -> bool:
-    return any(key == name or key.startswith(name + ".") for name in HARMLESS)
 
 
 def typed(value: Any) -> str:

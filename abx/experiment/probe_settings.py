@@ -11,6 +11,7 @@ from abx.probes.attentive import AttentiveProbe
 from abx.probes.decoder import DecoderProbe
 from abx.probes.linear import LinearProbe
 from abx.probes.questions import Language
+from abx.probes.tasks.detection import Order
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,9 @@ class DecoderSettings:
     """Questions per step over all devices, at most: it is made a multiple of 16."""
     detection_batch: int = 256
     """The same for detection, whose questions are long."""
+    detection_order: Order = "random"
+    """In which a detection names objects for training: random, as in pix2seq, or area, the largest first, which small
+    sets learn sooner."""
     optim: AdamW = decoder.OPTIM
 
     def method(self, language: Language, kind: str) -> DecoderProbe:

@@ -1,5 +1,6 @@
 """What is probed, how and on what, as frozen dataclasses: the configuration of `recipes/probe.py` and `abx probe`."""
 
+import dataclasses
 import math
 import os
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from abx.experiment.saved import flat, to_json, typed
 from abx.nn.answers import AnswerConfig
 from abx.probes.logistic import Logistic
 from abx.probes.named import Named, TaskError, parse
+from abx.probes.tasks import Detection
 from abx.probes.zeroshot import ZeroShot
 
 Kind: TypeAlias = Literal["knn", "linear", "logistic", "map", "decoder", "finetune", "zeroshot", "retrieval"]
@@ -192,7 +194,10 @@ class Probe:
     def named(self) -> Named:
         """The task, and the data to use. Raises: TaskError."""
         found = parse(self.task)
-        return Named(found.task, self.train or found.train, self.test or found.test)
+        task = found.task
+        if isinstance(task, Detection):
+            task = dataclasses.replace(task, order=self.decoder.detection_order)
+        return Named(task, self.train or found.train, self.test or found.test)
 
     @property
     def trains(self) -> bool:

@@ -120,7 +120,7 @@ def own(tree: Tree, mesh: Mesh) -> Tree:
 def together() -> Iterator[None]:
     """If what is inside fails, all processes end: within a moment of each other and with one clear line.
 
-    Left to itself, one that fails waits for the others, which wait for it (STACK: both hang, for minutes). Alone, a
+    Left to itself, one that fails waits for the others, which wait for it, all for minutes. Alone, a
     process fails as usual.
     """
     try:

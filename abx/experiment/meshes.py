@@ -17,7 +17,7 @@ class Meshes:
     kind: Kind = "data"
     """How the devices share the state. data: each holds all of it; fsdp: each holds a part of parameters, optimiser and
     moving average, and all of a network only while it computes; hybrid: fsdp inside each of --mesh.copies groups.
-    Results are the same. `--mesh fsdp` says the same as `--mesh.kind fsdp`."""
+    Results are the same."""
     copies: int = 0
     """Groups of devices that each hold a whole state, with --mesh.kind hybrid; 0 = one for each process."""
     coordinator: str = ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import time
@@ -146,6 +147,15 @@ def test_data_that_one_has_not(groups):
     assert len(group[1].errors()) == 1
     assert "--data.train: folder:pictures does not exist" in group[1].complained()
     assert group[0].complained() == "error: process 1 of 2 cannot start with this one, and says why\n"
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_for_one(groups):
+    """The other waits for a part of the checkpoint that never comes."""
+    group = groups.start("full", "--steps", "20000")
+    group.wait_for_steps(7)
+    resource.prlimit(group[1].popen.pid, resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
+    ends_with_one_line(group, 1, "a checkpoint could not be written", 1)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@
 Tiny steps in processes over loopback, first undisturbed, then with one fault after the other, each followed by the same
 command again. At the end every array of the state must be what it is without, bit for bit, and so must every figure.
 
-  python benchmarks/faults.py                          100 faults: half an hour on two cores
+  python benchmarks/faults.py                          100 faults: most of an hour on two busy cores
   python benchmarks/faults.py --kills 6 --seed 1       one of each kind
 
 Faults, in random order and at random steps; a third of the kills come in the seconds before the first step:

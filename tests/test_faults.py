@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from runs import ROOT, environment
 
 
@@ -15,6 +16,7 @@ def faults(cache, *more: str) -> dict:
     return json.loads(line)
 
 
+@pytest.mark.slow
 def test_a_few_faults_change_nothing(tmp_path):
     found = faults(tmp_path, "--kills", "4")
     assert found["faults"] == 4

@@ -211,7 +211,9 @@ def test_a_flag_that_one_does_not_understand(groups):
 def test_told_to_stop_before_the_first_step(groups):
     """Nobody notes the signal yet, so it ends the process as it would any; the other follows."""
     group = groups.start("early")
-    time.sleep(2.5)
+    while not (group.out / "config.json").exists():  # they have found each other
+        assert group[0].popen.poll() is None, group.story()
+        time.sleep(0.01)
     os.kill(group[1].popen.pid, signal.SIGTERM)
     codes = group.end(60)
     assert codes[1] in (-signal.SIGTERM, 143), group.story()

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import sys
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,8 +22,9 @@ from abx.agreed import agreed
 from abx.checksum import by_path, checksums
 from abx.keep import Keep
 
-# Orbax reports every phase of every save at level INFO and its own retries at WARNING; what matters it raises.
-logging.getLogger("absl").setLevel(logging.ERROR)
+# Orbax reports every phase of every save at level INFO, its own retries at WARNING, and of a save that fails pages at
+# ERROR, from each of its threads; what matters it raises.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 class CheckpointError(Exception):
@@ -31,6 +33,22 @@ class CheckpointError(Exception):
 
 class Damaged(Exception):
     """What was read is not what was saved."""
+
+
+class Manager(ocp.CheckpointManager):
+    """Orbax's, that says at once when this process could not write its part of a save.
+
+    Orbax tells only when all processes are done, which the others never are: each waits for the part, for ten minutes.
+    """
+
+    failed: Exception | None = None
+
+    def _wait_for_checkpointers(self) -> None:
+        try:
+            super()._wait_for_checkpointers()
+        except Exception as wrong:
+            self.failed = wrong
+            raise
 
 
 class Checkpoints:
@@ -50,6 +68,7 @@ class Checkpoints:
         """
         if folder.exists() and not folder.is_dir():
             raise CheckpointError(f"{folder} cannot hold checkpoints: it is a file")
+        _hush()
         self.folder, self.read_only, self.keep = folder, read_only, Keep(keep, keep_best, keep_every)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self.keep,
@@ -61,7 +80,7 @@ class Checkpoints:
         handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
         try:
             # Orbax rejects relative paths
-            self.manager = ocp.CheckpointManager(folder.resolve(), item_handlers=handlers, options=options)
+            self.manager = Manager(folder.resolve(), item_handlers=handlers, options=options)
         except OSError as wrong:
             raise CheckpointError(f"{folder} cannot hold checkpoints ({_short(wrong)})") from wrong
         for step in self.manager.all_steps():
@@ -90,6 +109,7 @@ class Checkpoints:
         """
         if step in self.steps():
             return
+        self.wait()
         if score is not None and math.isfinite(score):
             self.keep.scores[step] = score
         content = {"score": self.keep.scores.get(step), "meta": dict(meta), "checksums": checksums(state)}
@@ -122,7 +142,6 @@ class Checkpoints:
         except Damaged as wrong:
             raise CheckpointError(f"{where} is damaged: {wrong}") from wrong
         except Exception as wrong:  # Orbax raises some twenty kinds for a file that is missing or short
-            _hush()
             raise CheckpointError(f"{where} is not whole ({_short(wrong)})") from wrong
         if found:
             raise CheckpointError(f"{where} is of another model: {found}")
@@ -185,11 +204,16 @@ class Checkpoints:
         try:
             yield
         except Exception as wrong:
+            self.manager.failed = wrong  # for Orbax a save that could not begin is in progress for ever
             raise CheckpointError(f"a checkpoint could not be written to {self.folder} ({_short(wrong)})") from wrong
 
     def wait(self) -> None:
         """Until everything started is on disk. Raises: CheckpointError."""
         with self._writing():
+            while self.manager.is_saving_in_progress():
+                if self.manager.failed is not None:
+                    raise self.manager.failed
+                time.sleep(0.002)
             self.manager.wait_until_finished()
 
     def close(self) -> None:
@@ -241,7 +265,7 @@ def _short(wrong: Exception) -> str:
 
 
 def _hush() -> None:
-    """After a failed restore Orbax's other reads go on and fail too, each with a traceback on a thread of its own."""
+    """Where Orbax fails to read or write, its other threads go on and fail too, each with a traceback of its own."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     before = sys.unraisablehook
     if getattr(before, "hushed", False):

@@ -342,7 +342,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from abx import parallel
 from abx.checkpoint import Checkpoints
-folder, mesh = Path(sys.argv[3]), parallel.mesh()
+folder, mesh = Path(sys.argv[3]), parallel.mesh(jax.devices())
 x = np.random.default_rng(0).normal(size=(400, 100)).astype(np.float32)
 make = lambda over: jax.make_array_from_callback(x.shape, over(mesh), lambda part: x[part])
 state = {"split": make(parallel.batched), "whole": make(parallel.replicated)}

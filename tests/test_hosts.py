@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import time
@@ -149,6 +150,15 @@ def test_data_that_one_has_not(groups):
 
 
 @pytest.mark.slow
+def test_a_disk_that_is_full_for_one(groups):
+    """The other waits for a part of the checkpoint that never comes."""
+    group = groups.start("full", "--steps", "20000")
+    group.wait_for_steps(7)
+    resource.prlimit(group[1].popen.pid, resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
+    ends_with_one_line(group, 1, "a checkpoint could not be written", 1)
+
+
+@pytest.mark.slow
 def test_data_that_goes_away_on_one(groups):
     for machine in ("machine-0", "machine-1"):
         for i in range(20):
@@ -201,7 +211,9 @@ def test_a_flag_that_one_does_not_understand(groups):
 def test_told_to_stop_before_the_first_step(groups):
     """Nobody notes the signal yet, so it ends the process as it would any; the other follows."""
     group = groups.start("early")
-    time.sleep(2.5)
+    while not (group.out / "config.json").exists():  # they have found each other
+        assert group[0].popen.poll() is None, group.story()
+        time.sleep(0.01)
     os.kill(group[1].popen.pid, signal.SIGTERM)
     codes = group.end(60)
     assert codes[1] in (-signal.SIGTERM, 143), group.story()

@@ -170,21 +170,22 @@ def fit(
                 last = step == pace.steps
                 if pace.due(pace.log, step) or last:
                     row = _numbers(metrics)
-                    recent.append(row["loss"])
-                    if pace.spike and len(recent) >= ENOUGH:
-                        limit = pace.spike * sum(recent) / len(recent)
                     if step > start + 1 or last:  # speed is that of the steps after the one that was compiled
                         row |= clock.metrics()
                     row |= watch.metrics() if watch else {}
                     log.write(step, row)
                     line.update(step, row)
+                    check(state, step)
+                    recent.append(row["loss"])
+                    if pace.spike and len(recent) >= ENOUGH:
+                        limit = pace.spike * sum(recent) / len(recent)
                     clock.restart()
                 elif step == start + 1:
                     jax.block_until_ready(state.step)
                     clock.restart()
                 if step == start + 1:
                     line.compiled(step)
-                if pace.due(pace.eval, step) or pace.due(pace.save, step) or last:
+                if pace.due(pace.eval, step) or pace.due(pace.save, step):
                     check(state, step)
                 if pace.due(pace.eval, step) or last:
                     assess(state, step)

@@ -17,8 +17,8 @@ from abx.methods.batches import over
 from abx.nn import ViTConfig
 from abx.optim import EMA, AdamW
 
-CASES = ("simclr", "clip", "siglip", "mae", "ab_simclr")
-MORE = ("clip_aug", "dino", "slip", "ijepa", "ab_clip", "ab_dino")
+CASES = ("clip", "ab_simclr")
+MORE = ("simclr", "siglip", "mae", "clip_aug", "dino", "slip", "ijepa", "ab_clip", "ab_dino")
 
 
 def in_chunks(method, chunk=3):

@@ -104,6 +104,7 @@ def test_only_the_first_writes(both):
     assert [both[1].said(), both[0].complained(), both[1].complained()] == ["", "", ""], both.story()
 
 
+@pytest.mark.slow
 def test_shared_out_makes_the_same(groups, alone):
     """Nothing here is so large that it is shared out; but all goes the way of what is."""
     agree(alone, groups.whole("fsdp", "--mesh", "fsdp"))
@@ -139,6 +140,7 @@ def test_one_is_killed_and_the_other_ends(groups, both, which):
         same(groups.whole(f"killed-{which}"), both)
 
 
+@pytest.mark.slow
 def test_data_that_one_has_not(groups):
     picture(groups.folder / "machine-0" / "pictures" / "0.png")
     group = groups.start("no-data", "--data.train", "folder:pictures")

@@ -67,8 +67,9 @@ def test_every_change_that_matters_is_noticed(name):
         place(new, path)[path.rpartition(".")[2]] = another(value)
         if differences(old, new):
             noticed.add(path)
-    harmless = {"out", "resume", "force", "dry_run", "data.workers", "data.worker", "data.max_rejected"}
-    harmless |= {path for path in leaves(recipe) if path.startswith(("plan.", "ckpt.", "log.", "eval.every"))}
+    harmless = {"out", "resume", "force", "dry_run", "profile", "data.workers", "data.worker", "data.max_rejected"}
+    groups = ("plan.", "ckpt.", "log.", "guard.", "mesh.", "eval.every")
+    harmless |= {path for path in leaves(recipe) if path.startswith(groups)}
     assert noticed == leaves(recipe).keys() - harmless
     assert {path.partition(".")[0] for path in harmless} == {path.partition(".")[0] for path in HARMLESS}
 

@@ -58,12 +58,18 @@ def step_key(seed: int, step: Int[Array, ""]) -> Array:
 
 
 def make_step(
-    method: Method, tx: optax.GradientTransformation, tau: optax.Schedule, seed: int, mesh: Mesh | None = None
+    method: Method,
+    tx: optax.GradientTransformation,
+    tau: optax.Schedule,
+    seed: int,
+    mesh: Mesh | None = None,
+    *,
+    refuse: bool = True,
 ) -> Step:
     """A jitted (state, batch, limit=inf) -> (state, metrics); the state is donated.
 
     A step whose loss or gradient is not finite, or whose loss is above `limit`, is refused: the state comes back as it
-    was, its number, too.
+    was, its number, too. Not without `refuse`: of several things that are trained at once one may fail.
 
     With a mesh the batch is split over it, and the state lies on it as `shardings` says; the loss, metrics and gradient
     are those of the whole batch.
@@ -86,9 +92,10 @@ def make_step(
         target = ema.update(state.target, model, tau(state.step))
         norm = optax.tree.norm(grads)
         metrics = aux.metrics | {"loss": loss, "grad_norm": norm}
-        good = jnp.isfinite(loss) & jnp.isfinite(norm) & (loss <= limit)
         new = TrainState(state.step + 1, model, target, aux.carry, opt)
-        new = jax.tree.map(lambda new, old: jnp.where(good, new, old), new, state)
+        if refuse:
+            good = jnp.isfinite(loss) & jnp.isfinite(norm) & (loss <= limit)
+            new = jax.tree.map(lambda new, old: jnp.where(good, new, old), new, state)
         # Said once more, or the compiler would be free to hold whole what only the optimiser touches.
         return new if mesh is None else jax.lax.with_sharding_constraint(new, shardings(new, mesh)), metrics
 

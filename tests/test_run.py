@@ -22,7 +22,7 @@ from abx.experiment.folder import load
 from abx.experiment.ledger import Ledger
 from abx.experiment.resuming import prepare
 from abx.experiment.saved import to_json
-from abx.experiment.surroundings import environment
+from abx.experiment.surroundings import environment, write_environment
 from abx.train import TrainState
 
 
@@ -311,7 +311,7 @@ def test_surroundings_are_in_the_checkpoint(whole):
 def test_surroundings_of_before_are_kept(tmp_path):
     path = tmp_path / "environment.json"
     for device in ("a", "a", "b"):
-        running._write_environment(path, {"devices": [device]})
+        write_environment(path, {"devices": [device]})
     assert json.loads(path.read_text()) == {"devices": ["b"], "earlier": [{"devices": ["a"]}]}
 
 

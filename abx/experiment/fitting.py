@@ -92,7 +92,7 @@ def trained(
             with ProbeLog(folder / "metrics.jsonl", int(state.step), name) as log:
                 state, cut = fit(
                     # The moving average is of no use here: it stays as it began.
-                    train.make_step(method, tx, optax.constant_schedule(0.0), recipe.seed, mesh),
+                    train.make_step(method, tx, optax.constant_schedule(0.0), recipe.seed, mesh, refuse=False),
                     state,
                     batches,
                     mesh=mesh,

@@ -14,6 +14,7 @@ JAX_PLATFORMS=cuda python -m pytest -m gpu | tee "$out/tests.txt"
 size="--width 384 --depth 12 --heads 6 --size 224 --patch 16 --hidden 4096"
 decoder="--decoder.width 384 --decoder.heads 6 --decoder.mlp 1536"
 python benchmarks/views.py $size $decoder --views 512 --ns 1 2 4 8 16 --remat full | tee "$out/views.txt"
+python benchmarks/views.py $size $decoder --views 512 --ns 4 8 --remat full --attention fused --no-naive | tee "$out/views-fused.txt"
 python benchmarks/views.py $size $decoder --views 512 --ns 4 8 --remat dots --no-naive | tee "$out/views-dots.txt"
 
 evaluation="--eval.test $val --eval.train-images 5000 --eval.test-images 2500 --eval.every $((steps / 10))"

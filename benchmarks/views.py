@@ -31,6 +31,7 @@ from abx.analysis.cost import step_flops
 from abx.experiment.cli import fail
 from abx.methods import AB, SimCLR
 from abx.nn import ActionDecoder, DecoderConfig, ViTConfig
+from abx.nn.attention import Attention
 from abx.nn.layers import Remat
 from abx.optim import EMA, AdamW
 from abx.types import ABBatch, Views
@@ -62,6 +63,8 @@ class Bench:
     """Dtype of the activations; auto is float32 on a CPU, bfloat16 elsewhere."""
     platform: str = ""
     """cpu, cuda or tpu; empty = what JAX finds."""
+    attention: Attention = "plain"
+    """Of the backbone: plain, or fused by cuDNN's kernel (on a GPU, in bfloat16)."""
     remat: Remat = "auto"
     """What the backward pass keeps: none, dots, full, or auto (full on a CPU, none elsewhere)."""
     repeats: int = 5
@@ -148,7 +151,7 @@ def main(bench: Bench) -> None:
     if wrong := [n for n in bench.ns if n < 1 or bench.views % n]:
         fail([f"--views {bench.views} must be a multiple of every n, which it is not of {wrong}"])
     vit = ViTConfig(bench.width, bench.depth, bench.heads, 4 * bench.width, bench.patch, bench.size)
-    vit = replace(vit, dtype=bench.dtype, remat=bench.remat)
+    vit = replace(vit, dtype=bench.dtype, remat=bench.remat, attention=bench.attention)
     method = AB(SimCLR(vit, hidden=bench.hidden), decoder=replace(bench.decoder, remat=bench.remat))
     if problems := method.problems():
         fail(problems)

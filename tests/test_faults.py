@@ -16,7 +16,7 @@ def faults(cache, *more: str) -> dict:
     return json.loads(line)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_a_few_faults_change_nothing(tmp_path):
     found = faults(tmp_path, "--kills", "4")
     assert found["faults"] == 4

@@ -1,14 +1,17 @@
 """On an accelerator, `JAX_PLATFORMS=cuda python -m pytest -m gpu`: the bfloat16 step against float32, one compile."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY_AB
 
 from abx import train
 from abx.nn import ActionDecoder, DecoderConfig, ViT, ViTConfig
+from abx.nn.attention import attend
 from abx.nn.layers import compute_dtype
 from abx.optim import EMA, AdamW
 
@@ -57,3 +60,28 @@ def test_vit_s_and_its_decoder_in_bfloat16(rng):
     for exact, rounded in zip(*found, strict=True):
         cosine = (exact * rounded).sum(-1) / np.linalg.norm(exact, axis=-1) / np.linalg.norm(rounded, axis=-1)
         assert cosine.min() > 0.999
+
+
+@pytest.mark.parametrize("batched", ["one", "vmap", "all but one"])
+def test_fused_attention_is_attention(rng, batched):
+    """Values and gradients of cuDNN's kernel against float32's: rounding to bfloat16 and no more."""
+    q, k, v = (rng.normal(size=(8, t, 384)) for t in (196, 196, 196))
+
+    def loss(q, k, v, attention):
+        one = lambda q, k, v: attend(q, k, v, 6, attention=attention)
+        out = {"one": lambda: one(q[0], k[0], v[0]), "vmap": lambda: jax.vmap(one)(q, k, v)}
+        out["all but one"] = lambda: jax.vmap(one, (0, None, None))(q, k[0], v[0])
+        return jnp.square(out[batched]().astype(jnp.float32)).mean()
+
+    with jax.numpy_dtype_promotion("standard"):  # its gradient promotes in silence
+        half = [jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)]
+        exact = jax.jit(jax.value_and_grad(partial(loss, attention="plain"), (0, 1, 2)))(
+            *(x.astype(jnp.float32) for x in half)
+        )
+        fused = jax.jit(jax.value_and_grad(partial(loss, attention="fused"), (0, 1, 2)))
+        assert "cudnn" in fused.lower(*half).as_text()
+        found = fused(*half)
+    np.testing.assert_allclose(found[0], exact[0], rtol=0.01)
+    for got, expected in zip(found[1], exact[1], strict=True):
+        got, expected = np.float32(got), np.float32(expected)
+        assert np.abs(got - expected).max() < 0.02 * np.abs(expected).max()

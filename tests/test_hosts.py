@@ -94,10 +94,12 @@ def ends_with_one_line(
     return time.monotonic() - began
 
 
+@pytest.mark.whole
 def test_two_make_what_one_makes(alone, both):
     agree(alone, both)
 
 
+@pytest.mark.whole
 def test_only_the_first_writes(both):
     assert steps_of(both.out) == list(range(1, STEPS + 1))
     assert both[0].said().count("written: ") == 1
@@ -110,6 +112,7 @@ def test_shared_out_makes_the_same(groups, alone):
     agree(alone, groups.whole("fsdp", "--mesh", "fsdp"))
 
 
+@pytest.mark.whole
 def test_told_to_stop_both_stop_and_go_on(groups, alone, both):
     group = groups.start("stopped")
     group.wait_for_steps()
@@ -129,7 +132,7 @@ def test_told_to_stop_both_stop_and_go_on(groups, alone, both):
     np.testing.assert_allclose(losses(one), losses(alone), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("which", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("which", [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.whole)])
 def test_one_is_killed_and_the_other_ends(groups, both, which):
     group = groups.start(f"killed-{which}")
     group.wait_for_steps()
@@ -192,6 +195,7 @@ def picture(path: Path) -> None:
     Image.fromarray(np.random.default_rng(len(path.name)).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
 
 
+@pytest.mark.whole
 def test_other_settings_than_the_first_are_refused(groups):
     group = groups.start("odd", each={1: ("--seed", "1", "--optim.lr", "0.5")})
     assert group.end(60) == [2, 2], group.story()

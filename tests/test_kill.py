@@ -148,6 +148,7 @@ def kill_at_random(runs: Runs, kills: int, rng: random.Random) -> None:
         life.check()
 
 
+@pytest.mark.whole
 def test_killed_twice_and_told_to_stop(tmp_path, cache):
     """The short form of the test below; then SIGTERM for everyone in the group, as from a cluster."""
     with Runs("simclr", tmp_path, cache, 60) as runs:
@@ -165,6 +166,7 @@ def test_killed_twice_and_told_to_stop(tmp_path, cache):
         compare(whole, runs.whole("pieced"), tmp_path)
 
 
+@pytest.mark.whole
 def test_workers_do_not_outlive_the_program(tmp_path, cache):
     """kill -9 of the training process alone, which then can tell its workers nothing: they must see for themselves."""
     with Runs("simclr", tmp_path, cache, 60) as runs:

@@ -9,7 +9,8 @@ import pytest
 from conftest import TINY
 
 from abx.nn import ViT
-from abx.nn.layers import attend, drop_path
+from abx.nn.attention import attend
+from abx.nn.layers import drop_path
 
 KEY = jax.random.key(0)
 

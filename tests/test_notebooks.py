@@ -54,7 +54,7 @@ def test_there_is_one_of_each_family():
     assert [path.stem for path in NOTEBOOKS] == ["bootstrapping", "contrastive", "distillation", "prediction"]
 
 
-@pytest.mark.slow  # CI asks for them by name
+@pytest.mark.whole
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 # What Jupyter and its sockets warn of is not ours to mend; what the notebook itself does runs in another process.
 @pytest.mark.filterwarnings("ignore")

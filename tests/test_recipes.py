@@ -174,7 +174,7 @@ def compiled(tmp_path_factory):
     return tmp_path_factory.mktemp("compiled")
 
 
-@pytest.mark.slow  # CI asks for them by name
+@pytest.mark.whole
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"ab_simclr", "simclr"}))
 def test_every_recipe_trains_looks_and_draws(name, tmp_path, compiled):
     """The two left out are `runs`."""

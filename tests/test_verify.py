@@ -120,6 +120,7 @@ def kept(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("kept")
 
 
+@pytest.mark.whole
 def test_resumes(verify, kept):
     """Then a bit of a last state is turned, and that is found."""
     code, out, err = verify("simclr", "--steps", 12, "--out", kept, "--json", flags=tiny("simclr"))
@@ -159,6 +160,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """A recipe that resumes with a little more in an array of the network than it had saved."""
 
 
+@pytest.mark.whole
 def test_does_not_resume(verify, kept, tmp_path, monkeypatch):
     script = tmp_path / "forgetful.py"
     script.write_text(FORGETFUL.format(script=str(ROOT / "recipes" / "simclr.py")))

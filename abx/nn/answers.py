@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from abx.nn.layers import MLP, Dtype, LayerNorm, Linear, SelfAttention, attend, compute_dtype, xavier
+from abx.nn.attention import attend
+from abx.nn.layers import MLP, Dtype, LayerNorm, Linear, SelfAttention, compute_dtype, xavier
 from abx.types import AnyArray
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from abx import boxes
-from abx.nn.layers import MLP, LayerNorm, Linear, Remat, SelfAttention, Stack, attend, xavier
+from abx.nn.attention import attend
+from abx.nn.layers import MLP, LayerNorm, Linear, Remat, SelfAttention, Stack, xavier
 
 
 @dataclass(frozen=True)

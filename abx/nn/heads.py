@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from abx.nn.layers import MLP, Gelu, LayerNorm, Linear, attend, normal02, xavier
+from abx.nn.attention import attend
+from abx.nn.layers import MLP, Gelu, LayerNorm, Linear, normal02, xavier
 
 
 class AttentionPool(eqx.Module):

@@ -11,14 +11,13 @@ from typing import Any, Generic, Literal, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from abx.nn.attention import Attention, Mask, attend
 
 Remat = Literal["auto", "none", "dots", "full"]
 Gelu = Literal["tanh", "exact"]
 Dtype = Literal["auto", "float32", "bfloat16"]
-Mask = Bool[Array, " m"] | Bool[Array, "q m"]
-"""True = may be looked at: by every query, or by query q."""
-
 xavier = jax.nn.initializers.xavier_uniform()
 lecun = jax.nn.initializers.lecun_normal()
 normal02 = jax.nn.initializers.normal(0.02)
@@ -76,24 +75,6 @@ class MLP(eqx.Module):
         return self.fc2(jax.nn.gelu(self.fc1(x), approximate=self.gelu == "tanh"))
 
 
-def attend(
-    q: Float[Array, "q d"], k: Float[Array, "m d"], v: Float[Array, "m d"], heads: int, mask: Mask | None = None
-) -> Float[Array, "q d"]:
-    """Multi-head softmax attention of queries over a memory; the softmax is float32 whatever the inputs.
-
-    What the mask hides has no weight, however large; a query that may look at nothing reads zeros.
-    """
-    # Not jax.nn.dot_product_attention: its gradient promotes bfloat16 in silence, which strict promotion refuses.
-    qh, kh, vh = (y.reshape(y.shape[0], heads, -1) for y in (q, k, v))
-    scores = jnp.einsum("qhc,mhc->hqm", qh, kh, preferred_element_type=jnp.float32) * qh.shape[-1] ** -0.5
-    if mask is None:
-        weights = jax.nn.softmax(scores)
-    else:
-        # The lowest finite number and not minus infinity, of which a row without anything else makes NaN.
-        weights = jnp.where(mask, jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min)), 0)
-    return jnp.einsum("hqm,mhc->qhc", weights.astype(v.dtype), vh).reshape(q.shape)
-
-
 class SelfAttention(eqx.Module):
     """Tokens attend to each other, all or those of the mask. One matmul makes queries, keys and values, in this order
     (timm's `qkv`)."""
@@ -101,19 +82,20 @@ class SelfAttention(eqx.Module):
     qkv: Linear
     proj: Linear
     heads: int = eqx.field(static=True)
+    attention: Attention = eqx.field(static=True)
 
-    def __init__(self, d: int, heads: int, *, bias: bool = True, key: PRNGKeyArray):
+    def __init__(self, d: int, heads: int, *, bias: bool = True, attention: Attention = "plain", key: PRNGKeyArray):
         k1, k2 = jax.random.split(key)
         # Xavier for three d x d matrices, not for one d x 3d.
         split = lambda key: jax.random.split(key, 3)
         three = lambda key, shape, dtype: jnp.concatenate([xavier(k, (d, d), dtype) for k in split(key)], 1)
         self.qkv = Linear(d, 3 * d, bias=bias, init=three, key=k1)
         self.proj = Linear(d, d, bias=bias, key=k2)
-        self.heads = heads
+        self.heads, self.attention = heads, attention
 
     def __call__(self, x: Float[Array, "t d"], mask: Mask | None = None) -> Float[Array, "t d"]:
         q, k, v = jnp.split(self.qkv(x), 3, axis=-1)
-        return self.proj(attend(q, k, v, self.heads, mask))
+        return self.proj(attend(q, k, v, self.heads, mask, attention=self.attention))
 
 
 class Block(eqx.Module):
@@ -124,10 +106,19 @@ class Block(eqx.Module):
     norm2: LayerNorm
     mlp: MLP
 
-    def __init__(self, d: int, heads: int, hidden: int, *, gelu: Gelu = "tanh", key: PRNGKeyArray):
+    def __init__(
+        self,
+        d: int,
+        heads: int,
+        hidden: int,
+        *,
+        gelu: Gelu = "tanh",
+        attention: Attention = "plain",
+        key: PRNGKeyArray,
+    ):
         k1, k2 = jax.random.split(key)
         self.norm1, self.norm2 = LayerNorm(d), LayerNorm(d)
-        self.attn = SelfAttention(d, heads, key=k1)
+        self.attn = SelfAttention(d, heads, attention=attention, key=k1)
         self.mlp = MLP(d, hidden, gelu=gelu, key=k2)
 
     def __call__(

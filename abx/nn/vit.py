@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
+from abx.nn.attention import Attention, Mask
 from abx.nn.heads import AttentionPool
 from abx.nn.layers import (
     Block,
@@ -16,7 +17,6 @@ from abx.nn.layers import (
     Gelu,
     LayerNorm,
     Linear,
-    Mask,
     Remat,
     Stack,
     compute_dtype,
@@ -51,6 +51,9 @@ class ViTConfig:
     drop_path: float = 0.0
     """Probability that a branch of the last block is left out while training (stochastic depth); it rises linearly from
     0 at the first block. DINO gives its online network 0.1; the paper's table has none."""
+    attention: Attention = "plain"
+    """plain = matmuls and a softmax; fused = cuDNN's kernel, on a GPU in bfloat16 and for an even number of tokens
+    (elsewhere as plain). Which is the faster depends on the size: `benchmarks/views.py` has both."""
     remat: Remat = "auto"
     """What to keep for the backward pass: none = everything, dots = matmuls, full = only each block's input; auto =
     full on a CPU, where that is quicker, and none on an accelerator."""
@@ -110,7 +113,7 @@ class ViT(eqx.Module):
         learned = c.position == "learned"
         self.pos_embed = jax.random.normal(kx, ((c.size // c.patch) ** 2, d)) * d**-0.5 if learned else None
         self.cls_token = jnp.zeros(d) if c.pool == "token" else None
-        make = lambda key: Block(d, c.heads, c.mlp, gelu=c.gelu, key=key)
+        make = lambda key: Block(d, c.heads, c.mlp, gelu=c.gelu, attention=c.attention, key=key)
         self.blocks = Stack(make, c.depth, remat=c.remat, unroll=c.unroll, key=kb)
         self.norm = LayerNorm(d)
         self.attn_pool = AttentionPool(d, c.heads, c.mlp, gelu=c.gelu, key=km) if c.pool == "map" else None

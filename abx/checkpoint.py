@@ -1,6 +1,7 @@
 """Checkpoints of the train state: written in the background, whole or not at all, checked when they are read, the last
 few and the best kept."""
 
+import errno
 import json
 import logging
 import math
@@ -15,9 +16,9 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
+from abx import hosts
 from abx.agreed import agreed
 from abx.checksum import by_path, checksums
 from abx.keep import Keep
@@ -25,6 +26,10 @@ from abx.keep import Keep
 # Orbax reports every phase of every save at level INFO, its own retries at WARNING, and of a save that fails pages at
 # ERROR, from each of its threads; what matters it raises.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+
+PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors of a file system that say nothing about what is written there."""
 
 
 class CheckpointError(Exception):
@@ -83,11 +88,12 @@ class Checkpoints:
             self.manager = Manager(folder.resolve(), item_handlers=handlers, options=options)
         except OSError as wrong:
             raise CheckpointError(f"{folder} cannot hold checkpoints ({_short(wrong)})") from wrong
-        for step in self.manager.all_steps():
+        for step in self._steps_of_all():
             with suppress(Exception):  # a broken one has no score; what is wrong with it is said when it is wanted
                 score = self._content(step)["score"]
                 if score is not None:
                     self.keep.scores[step] = score
+        self.keep.scores |= self._rated()
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that were finished, ascending."""
@@ -117,6 +123,28 @@ class Checkpoints:
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(content))
         with self._writing():
             self.manager.save(step, args=args, force=True)
+
+    def rate(self, step: int, score: float) -> None:
+        """A score for a step that may be saved already; as in `save`."""
+        if step not in self.steps() or not math.isfinite(score):
+            return
+        self.keep.scores[step] = score
+        if jax.process_index() == 0:
+            rated = {str(k): v for k, v in self._rated().items() if k in self.steps()} | {str(step): score}
+            beside = self.folder / "scores.json.tmp"
+            beside.write_text(json.dumps(rated) + "\n")
+            beside.replace(self.folder / "scores.json")
+
+    def _rated(self) -> dict[int, float]:
+        try:
+            return {int(step): float(x) for step, x in json.loads((self.folder / "scores.json").read_text()).items()}
+        except (OSError, ValueError, AttributeError, TypeError):  # a score is not worth a run
+            return {}
+
+    def _steps_of_all(self) -> list[int]:
+        """What process 0 sees, for all: a network's file system can show a folder to each as it was at another time."""
+        found: list[int] = json.loads(hosts.from_first(json.dumps(self.steps())))
+        return found
 
     def restore(self, step: int, like: Any, shardings: Any) -> tuple[Any, dict[str, Any]]:
         """The state and meta of a step. `like`: any state of the right shapes, abstract ones included.
@@ -155,14 +183,23 @@ class Checkpoints:
     def restore_newest(self, like: Any, shardings: Any) -> tuple[Any, dict[str, Any]] | None:
         """The state and meta of the newest checkpoint that can be read; None when there is no checkpoint at all.
 
-        Newer ones that cannot be read are put aside as `broken-STEP`, with a sentence on stderr.
-        Raises: CheckpointError when none can be read.
+        Newer ones that are not whole are put aside as `broken-STEP`, with a sentence on stderr. Where it is the disk
+        or the network that fails, it is asked once more.
+        Raises: CheckpointError when none can be read, or when one may be whole but the disk does not give it.
         """
         failed: dict[int, CheckpointError] = {}
-        for step in reversed(self.steps()):
+        for step in reversed(self._steps_of_all()):
             try:
-                found = self.restore(step, like, shardings)
+                try:
+                    found = self.restore(step, like, shardings)
+                except CheckpointError as wrong:
+                    if not _of_disk(wrong):
+                        raise
+                    time.sleep(1)
+                    found = self.restore(step, like, shardings)
             except CheckpointError as wrong:
+                if _of_disk(wrong):
+                    raise
                 failed[step] = wrong
                 continue
             for broken, why in failed.items():
@@ -177,12 +214,14 @@ class Checkpoints:
         """Out of the way of the next save of this step, but not thrown away: the fault may be the disk's."""
         if self.read_only:
             return
+        # First, for one that has come to another end, as that the disk does not answer, to keep the others from this.
+        hosts.barrier(f"putting aside {step}")
         names = (f"broken-{step}{suffix}" for suffix in ("", *(f".{i}" for i in range(1, 1000))))
         aside = next((self.folder / name for name in names if not (self.folder / name).exists()), None)
         if jax.process_index() == 0 and aside is not None:
             (self.folder / str(step)).rename(aside)
         # Else some processes of a run would find the step still there, and wait for ever for the others to save it.
-        multihost_utils.sync_global_devices(f"put aside {step}")
+        hosts.barrier(f"put aside {step}")
         self.keep.scores.pop(step, None)
         self.manager.reload()
 
@@ -235,6 +274,13 @@ class Checkpoints:
             if error is None or error is also:
                 raise
             print(f"error: {also}", file=sys.stderr, flush=True)
+
+
+def _of_disk(wrong: BaseException | None) -> bool:
+    """Whether it is for a reason that may pass and says nothing about what is written there."""
+    if wrong is None:
+        return False
+    return (isinstance(wrong, OSError) and wrong.errno in PASSING) or _of_disk(wrong.__cause__)
 
 
 def _leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:

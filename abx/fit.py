@@ -107,8 +107,8 @@ def fit(
     line, clock = ProgressLine(pace.steps, start), Clock(pace.views_per_step)
     scores: dict[int, float] = {}
     unseen = False  # whether the last look at the state was broken off
-    agree = hosts.Agreement(mesh)
-    recent: deque[float] = deque(maxlen=RECENT)
+    agreement = hosts.Agreement(mesh)
+    recent: deque[float] = deque(log.losses, maxlen=RECENT)
     limit = math.inf
 
     def assess(state: TrainState, step: int) -> None:
@@ -118,7 +118,8 @@ def fit(
         try:
             # Of several processes none breaks off: they would not agree on what was seen.
             with clock.stopped(), nullcontext() if hosts.several() else stop.at_once():
-                found = evaluate(hosts.own(state, mesh))
+                # Without the optimiser, which may be larger than the rest and have room only where it is shared out.
+                found = evaluate(hosts.own(state._replace(opt=None), mesh))
         except Stopped:
             unseen = True
             return
@@ -126,6 +127,8 @@ def fit(
         scores.clear()
         if score in found:
             scores[step] = found[score]
+            if checkpoints is not None:
+                checkpoints.rate(step, found[score])
         shown = [k for k in ("eval/knn_top1", "eval/attentive_top1", "value/accuracy", "value/explained") if k in found]
         line.say(f"step {step}: " + "  ".join(f"{k} {found[k]:.3f}" for k in shown))
 
@@ -146,8 +149,10 @@ def fit(
             if (pace.due(pace.eval, start) or start == pace.steps) and not seen:
                 assess(state, start)
             clock.restart()
-            step, told = start, 0
-            while step < pace.steps and not (told := agree(stop.signal)):
+            step, told, asked = start, 0, agreement.ask(stop.signal)
+            # Alone, a signal stops after the step that is running. Several agree on it with the step before, so that
+            # they need not wait for each other between the steps.
+            while step < pace.steps and not (told := int(asked) if hosts.several() else stop.signal):
                 with clock.waiting(state):
                     try:
                         loaded = next(batches)
@@ -165,6 +170,9 @@ def fit(
                 batch = following
                 if tracer is not None:
                     tracer(step - start, state)
+                asked = agreement.ask(stop.signal)
+                if pace.spike and len(recent) >= ENOUGH:
+                    limit = pace.spike * sum(recent) / len(recent)
                 state, metrics = step_fn(state, batch, limit) if pace.spike else step_fn(state, batch)
                 step += 1
                 last = step == pace.steps
@@ -177,8 +185,6 @@ def fit(
                     line.update(step, row)
                     check(state, step)
                     recent.append(row["loss"])
-                    if pace.spike and len(recent) >= ENOUGH:
-                        limit = pace.spike * sum(recent) / len(recent)
                     clock.restart()
                 elif step == start + 1:
                     jax.block_until_ready(state.step)
@@ -187,6 +193,8 @@ def fit(
                     line.compiled(step)
                 if pace.due(pace.eval, step) or pace.due(pace.save, step):
                     check(state, step)
+                if hosts.several() and pace.due(pace.save, step):
+                    save(state, step)  # an evaluation that is not broken off may outlast the time a signal leaves
                 if pace.due(pace.eval, step) or last:
                     assess(state, step)
                 if pace.due(pace.save, step):

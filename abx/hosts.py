@@ -4,8 +4,11 @@ The engine is JAX's own (`jax.distributed`). With one process everything here is
 """
 
 import os
+import re
+import socket
 import sys
 import traceback
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -34,34 +37,48 @@ def start(
     Only process 0 says something on stdout from here on.
 
     Args:
-        coordinator: HOST:PORT of process 0; "auto" = JAX asks the cluster; "" = what the launcher `announced`.
+        coordinator: HOST:PORT of process 0; "auto" = JAX asks the cluster; "none" = alone, whatever a launcher says;
+            "" = what it `announced`.
         processes, process: how many there are and which this is; for HOST:PORT.
         heartbeat: seconds without a sign of life after which a process counts as lost.
         joining: seconds to wait for the others.
 
     Raises: RuntimeError when they do not find each other.
     """
-    if not coordinator and not announced(os.environ):
+    if coordinator == "none" or not (coordinator or announced(os.environ)):
         return
     # JAX would take SIGTERM for itself, and nobody would heed one that comes before the first step.
     jax.config.update("jax_enable_preemption_service", False)
     given: dict[str, Any] = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
+    # Inside srun JAX would complete even what is given here, by a single device for each process.
+    given["cluster_detection_method"] = "deactivate"
+    visible = {name: jax.config.read(name) for name in ("jax_cuda_visible_devices", "jax_rocm_visible_devices")}
     jax.distributed.initialize(
         **(given if coordinator not in ("", "auto") else {}),
         initialization_timeout=joining,
         heartbeat_timeout_seconds=heartbeat,
         shutdown_timeout_seconds=LEAVING,
     )
+    if one_each(os.environ):  # JAX takes one device for each process, as if there were as many as devices
+        for name, devices in visible.items():
+            jax.config.update(name, devices)
     if not first():
         # The descriptor and not only Python's file: Gloo says something, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def announced(environ: Mapping[str, str]) -> bool:
-    """Whether a launcher has started several processes and says so: SLURM (srun), Open MPI, a job set on Kubernetes."""
-    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JOBSET_REPLICATED_JOB_REPLICAS")
+    """Whether a launcher has started several processes and says so: SLURM (srun), Open MPI, a TPU slice."""
+    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
     several = any(environ.get(name, "").isdigit() and int(environ[name]) > 1 for name in counts)
     return several or "," in environ.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def one_each(environ: Mapping[str, str]) -> bool:
+    """Whether SLURM or Open MPI says that each machine has one process, whose then all the machine's devices are."""
+    tasks = environ.get("SLURM_STEP_TASKS_PER_NODE", "")  # as in 1(x4), or 2,1(x3)
+    alike = bool(tasks) and {re.sub(r"\(x\d+\)", "", each) for each in tasks.split(",")} == {"1"}
+    return alike or environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"
 
 
 def several() -> bool:
@@ -71,6 +88,23 @@ def several() -> bool:
 def first() -> bool:
     """Whether this process is the one that writes."""
     return jax.process_index() == 0
+
+
+def machines() -> int:
+    """On how many machines the processes are. All must ask."""
+    if not several():
+        return 1
+    mine = np.uint32(zlib.crc32(socket.gethostname().encode()))
+    return len(np.unique(multihost_utils.process_allgather(mine)))
+
+
+def total(numbers: Mapping[str, int]) -> dict[str, int]:
+    """Of all processes together; each must ask, with the same names."""
+    if not several():
+        return dict(numbers)
+    names = sorted(numbers)
+    everyone = multihost_utils.process_allgather(np.array([numbers[name] for name in names], np.int32))
+    return dict(zip(names, np.asarray(everyone).sum(0).tolist(), strict=True))
 
 
 def barrier(name: str) -> None:
@@ -95,17 +129,22 @@ def where(true: bool) -> list[int]:
 
 
 class Agreement:
-    """A number that every process names and all then know: the largest."""
+    """A number that every process names and all then know: the largest.
+
+    `ask` only begins to find it, so that the host need not wait for the devices; `int` of what it returns is it.
+    """
 
     def __init__(self, mesh: Mesh):
         self.rows = parallel.batched(mesh)
         self.largest = jax.jit(jnp.max, out_shardings=parallel.replicated(mesh))
 
-    def __call__(self, number: int) -> int:
+    def ask(self, number: int) -> Any:
         if not several():
             return number
         here = len(self.rows.mesh.local_devices)
-        return int(self.largest(parallel.place(np.full(here, number, np.int32), self.rows)))
+        found = self.largest(parallel.place(np.full(here, number, np.int32), self.rows))
+        # A CPU may begin the next program before this one has ended, and the processes' messages would be mixed up.
+        return jax.block_until_ready(found) if jax.default_backend() == "cpu" else found
 
 
 def own(tree: Tree, mesh: Mesh) -> Tree:
@@ -131,7 +170,8 @@ def together() -> Iterator[None]:
         me = f"process {jax.process_index()} of {jax.process_count()}"
         code = wrong.code if isinstance(wrong, SystemExit) else 1
         if of_another(wrong):
-            print(f"error: {me}: another process was lost; the same command goes on from the last checkpoint",
+            why = str(wrong).strip().partition("\n")[0][:200]
+            print(f"error: {me}: another process was lost; the same command goes on from the last checkpoint ({why})",
                   file=sys.stderr)  # fmt: skip
             code = LOST
         elif isinstance(wrong, KeyboardInterrupt):

@@ -29,6 +29,8 @@ class MetricsLog:
             write_lines(path, kept)
         self.last = {name for row in kept if row["step"] == step for name in row}
         """Names of the figures of `step` that were there."""
+        self.losses = [row["loss"] for row in kept if row.get("loss") is not None]
+        """Those that were there, in order."""
         self.file = (path if writes else Path(os.devnull)).open("a")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:

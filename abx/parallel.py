@@ -31,16 +31,18 @@ def mesh(devices: Sequence[jax.Device] | None = None, kind: Kind = "data", copie
     Args:
         kind: data = each device holds the whole state; fsdp = the state is shared out over all; hybrid = over each of
             several groups of neighbours.
-        copies: how many groups, for hybrid; 0 = one for each process.
+        copies: how many groups, for hybrid; 0 = one.
 
     Raises: ValueError when the devices cannot be grouped like this.
     """
     found = np.asarray(jax.local_devices() if devices is None else devices)
     axes: tuple[str, ...] = (SHARDS,) if kind == "fsdp" else (DATA,)
     if kind == "hybrid":
-        groups = copies or len({device.process_index for device in found})
+        groups = copies or 1
         if len(found) % groups:
             raise ValueError(f"{len(found)} devices cannot be {groups} groups of the same size")
+        if 1 < len(found) == groups:
+            raise ValueError(f"{groups} groups of one device each share nothing out, which is what data means")
         found, axes = found.reshape(groups, -1), (DATA, SHARDS)
     # Axis type Auto: with Explicit, JAX's default, the patch reshape would have to spell out its sharding.
     return Mesh(found, axes, axis_types=(AxisType.Auto,) * len(axes))

@@ -82,7 +82,7 @@ def measure(name: str, kind: parallel.Kind, devices: int) -> dict[str, Any]:
         "views": views_per_step(recipe.data),
         **{f"{key}_mb": found[key].size / 1e6 if key in found else 0.0 for key in SHOWN},
         **{f"{key}_messages": found[key].messages if key in found else 0 for key in SHOWN},
-        "sent_mb": sent(found, devices) / 1e6,
+        "sent_mb": sent(found) / 1e6,
         "gflop": step_flops(method, batch) / devices / 1e9,
     }
 

@@ -304,15 +304,17 @@ def different(out: Path, other: Path) -> list[str]:
     return [jax.tree_util.keystr(path) for (path, x), (_, y) in zip(*states, strict=True) if not same(x, y)]
 
 
-def whole(trial: Trial, name: str) -> None:
-    """Start and come to the end."""
-    life = trial.start(name)
+def whole(trial: Trial, name: str, damaged: int | None = None) -> None:
+    """Start and come to the end; what was damaged last has to be noticed here, too."""
+    before, life = newest(trial.folder / name), trial.start(name)
     try:
         codes = [each.wait(3600) for each in life.processes]
     finally:
         life.kill()
     if any(codes):
         trial.blame("the end", life, f"ended with {codes}")
+    if damaged is not None:
+        trial.check_start("the end", life, before, early=False)
 
 
 def measure(bench: Bench, folder: Path) -> dict[str, object]:
@@ -328,7 +330,7 @@ def measure(bench: Bench, folder: Path) -> dict[str, object]:
             print(
                 f"{i + 1:4d}  {time.monotonic() - began:6.0f} s  {kind:9}  step {newest(folder / 'faults')}", flush=True
             )
-    whole(trial, "faults")
+    whole(trial, "faults", damaged=trial.damaged)
     story, runs = trial.story, (folder / "undisturbed", folder / "faults")
     arrays = different(*runs) if not any("the end" in line for line in story.wrong) else ["not known"]
     return {

@@ -89,7 +89,7 @@ def steps_of(folder):
 
 
 def saved(folder):
-    return sorted(int(p.name) for p in (folder / "checkpoints").iterdir())
+    return sorted(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
 
 
 def one_device(tmp_path_factory):

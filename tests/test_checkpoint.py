@@ -1,5 +1,6 @@
 """A checkpoint is whole or not there, comes back bit for bit, and the last few and the best are kept."""
 
+import errno
 import json
 import random
 import re
@@ -461,3 +462,53 @@ def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_stays(tmp_path, s
         np.testing.assert_array_equal(again["x"], np.arange(400_000, dtype=np.float32) * np.float32(1.1) + 1)
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN  # Python's own setting, which the limit relies on
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_a_score_that_comes_after_the_save(tmp_path):
+    """As on several hosts, where a checkpoint does not wait for an evaluation: it keeps the best, outlives the program,
+    and one that is no number, or of a step that is not there, is nothing."""
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        for step, score in ((1, 0.5), (2, float("nan")), (3, 0.4)):
+            checkpoints.save(step, {"x": jnp.float32(step)}, {})
+            checkpoints.wait()
+            checkpoints.rate(step, score)
+        checkpoints.rate(7, 1.0)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        assert (checkpoints.steps(), checkpoints.best()) == ([1, 3], 1)
+        checkpoints.save(4, {"x": jnp.float32(4)}, {})
+    assert kept(tmp_path) == [1, 4]
+    (tmp_path / "scores.json").write_text('{"1": ')  # a score is not worth a run
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.best() is None
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_disk_that_does_not_answer_is_no_damage(tmp_path, monkeypatch, times, sharding):
+    """Asked again it may; if not, nothing is put aside and nothing older is taken for the newest."""
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, small(step), {})
+    monkeypatch.setattr("abx.checkpoint.time.sleep", lambda seconds: None)
+    read, asked = Checkpoints._read, []
+
+    def failing(self, step, **items):
+        asked.append(step)
+        if "state" in items and sum(s == 2 for s in asked) and failures:
+            failures.pop()
+            raise OSError(errno.EIO, "Input/output error")
+        return read(self, step, **items)
+
+    with Checkpoints(tmp_path) as checkpoints:
+        failures = [None] * times
+        monkeypatch.setattr(Checkpoints, "_read", failing)
+        if times == 1:
+            assert int(checkpoints.restore_newest(like(small()), sharding)[0].step) == 2
+        else:
+            with pytest.raises(CheckpointError, match="Input/output error"):
+                checkpoints.restore_newest(like(small()), sharding)
+        assert checkpoints.steps() == [1, 2]
+    assert kept(tmp_path) == [1, 2]
+
+
+def kept(folder: Path) -> list[int]:
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())

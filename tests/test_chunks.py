@@ -47,7 +47,7 @@ def test_loss_and_gradients_are_those_of_the_whole_batch(name):
     (one, whole), (other, parts) = found
     np.testing.assert_allclose(other, one, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(b).max())))
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(np.abs(b).max()))
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 7])

@@ -15,10 +15,11 @@ from PIL import Image
 from processes import Group, Groups
 from runs import rows, saved, steps_of
 
-from abx import parallel, train
+from abx import hosts, parallel, train
 from abx.checkpoint import Checkpoints
 from abx.checksum import by_path
 from abx.experiment.folder import recipe_of
+from abx.experiment.replay import replay
 
 STEPS = 60
 EARLY = 6
@@ -44,7 +45,7 @@ def both(groups):
 
 
 def losses(group: Group) -> np.ndarray:
-    return np.array([row["loss"] for row in rows(group.out)])
+    return np.array([row["loss"] for row in rows(group.out) if "loss" in row])
 
 
 def state(group: Group, step: int) -> train.TrainState:
@@ -55,7 +56,7 @@ def state(group: Group, step: int) -> train.TrainState:
         return checkpoints.restore(step, like, parallel.replicated(parallel.mesh()))[0]
 
 
-def agree(one: Group, other: Group) -> None:
+def agree(one: Group, other: Group, width: int = WIDTH) -> None:
     """Losses to 1e-5, parameters after six steps to 1e-6. But for the biases of the keys, to which a softmax is blind:
     of a gradient that is nothing but rounding Adam makes whole steps.
     """
@@ -64,7 +65,7 @@ def agree(one: Group, other: Group) -> None:
     for path, x in models[0].items():
         difference = np.abs(np.asarray(x) - models[1][path])
         if path.endswith("qkv.bias"):
-            difference[:, WIDTH : 2 * WIDTH] = 0
+            difference[:, width : 2 * width] = 0
         assert difference.max() < 1e-6, (path, difference.max())
 
 
@@ -106,10 +107,40 @@ def test_only_the_first_writes(both):
     assert [both[1].said(), both[0].complained(), both[1].complained()] == ["", "", ""], both.story()
 
 
-@pytest.mark.slow
-def test_shared_out_makes_the_same(groups, alone):
-    """Nothing here is so large that it is shared out; but all goes the way of what is."""
-    agree(alone, groups.whole("fsdp", "--mesh", "fsdp"))
+WIDE = 128
+SHARED = [f"--method.backbone.width={WIDE}", "--method.backbone.mlp=512", "--steps=12", "--mesh=fsdp"]
+"""The two matrices of the MLP are so large that they are shared out."""
+
+
+@pytest.mark.whole
+def test_shared_out_makes_the_same(groups):
+    """Evaluated and saved by both, each of which holds a half; read by one that holds all."""
+    assert WIDE * 512 >= parallel.SMALL
+    looks = ["--eval.every=6", "--eval.train-images=24", "--eval.test-images=12", "--eval.batches=1"]
+    one, two = groups.whole("wide", *SHARED, *looks, count=1), groups.whole("shared", *SHARED, *looks)
+    agree(one, two, WIDE)
+    figures = [[row for row in rows(group.out) if "eval/knn_top1" in row] for group in (one, two)]
+    assert [row["step"] for row in figures[0]] == [row["step"] for row in figures[1]] == [0, 6, 12]
+    assert figures[0][0]["eval/knn_top1"] == figures[1][0]["eval/knn_top1"]
+    # Read by one process, it goes on as it would have.
+    shutil.copytree(two.out, groups.folder / "half")
+    shutil.rmtree(groups.folder / "half" / "checkpoints" / "12")
+    again = groups.whole("half", *SHARED, *looks, count=1)
+    assert ": step 6 of 12" in again[0].said()
+    agree(one, again, WIDE)
+
+
+@pytest.mark.whole
+def test_a_step_refused_is_kept_by_all_and_told_by_one(groups):
+    group = groups.start("wild", *SHARED, "--optim.lr=1e36", "--optim.warmup=0")
+    assert group.end(120) == [1, 1], group.story()
+    assert [len(each.errors()) for each in group.processes] == [1, 0], group.story()
+    (folder,) = group.out.glob("diverged-*")
+    assert f"State, batch and key are in {folder}" in group[0].complained()
+    assert len(list(folder.glob("batch-*.npz"))) == 2
+    found = replay(recipe_of(group.out), group.out)
+    assert found.again
+    assert found.gradients
 
 
 @pytest.mark.whole
@@ -154,7 +185,7 @@ def test_data_that_one_has_not(groups):
     assert group[0].complained() == "error: process 1 of 2 cannot start with this one, and says why\n"
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_a_disk_that_is_full_for_one(groups):
     """The other waits for a part of the checkpoint that never comes."""
     group = groups.start("full", "--steps", "20000")
@@ -226,8 +257,52 @@ def test_told_to_stop_before_the_first_step(groups):
     assert codes[0] != 0, group.story()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mesh", ["data", "fsdp", "hybrid"])
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        pytest.param("data", marks=pytest.mark.whole),
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("fsdp", "hybrid")),
+    ],
+)
 def test_four_make_what_one_makes(groups, alone, mesh):
     copies = ("--mesh.copies", "2") if mesh == "hybrid" else ()
     agree(alone, groups.whole(f"four-{mesh}", "--mesh", mesh, *copies, count=4))
+
+
+@pytest.mark.parametrize(
+    ("environ", "said", "one"),
+    [
+        ({}, False, False),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1"}, False, True),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_TASKS_PER_NODE": "1(x4)"}, True, True),
+        ({"SLURM_STEP_NUM_TASKS": "32", "SLURM_STEP_TASKS_PER_NODE": "8(x4)"}, True, False),
+        ({"SLURM_STEP_NUM_TASKS": "5", "SLURM_STEP_TASKS_PER_NODE": "2,1(x3)"}, True, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, True, True),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}, True, False),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True, False),
+        ({"TPU_WORKER_HOSTNAMES": "a"}, False, False),
+    ],
+)
+def test_what_launchers_say(environ, said, one):
+    """Where each machine has one process, all of the machine's devices are its own."""
+    assert (hosts.announced(environ), hosts.one_each(environ)) == (said, one)
+
+
+@pytest.mark.parametrize(("given", "visible"), [("1(x2)", "all"), ("2", "0")])
+def test_a_process_alone_on_its_machine_has_all_its_devices(monkeypatch, given, visible):
+    """JAX itself gives it the one of its number."""
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: jax.config.update("jax_cuda_visible_devices", "0"))
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", given)
+    before = jax.config.read("jax_cuda_visible_devices")
+    try:
+        hosts.start()
+        assert jax.config.read("jax_cuda_visible_devices") == visible
+    finally:
+        jax.config.update("jax_cuda_visible_devices", before)
+
+
+def test_alone_whatever_a_launcher_says(monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: pytest.fail("asked"))
+    hosts.start("none")

@@ -36,14 +36,20 @@ def start(case, mesh):
 
 
 QUICK = [("ab_simclr", "hybrid 2 x 4")]
+WHOLE = [("clip", "data 4"), ("ab_dino", "fsdp 8")]
 ALL = [(name, mesh) for name in ("ab_simclr", "clip", "ab_dino") for mesh in MESHES]
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in ALL if case not in QUICK)]
+    ("name", "kind"),
+    [
+        *QUICK,
+        *(pytest.param(*case, marks=pytest.mark.whole) for case in WHOLE),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ALL if case not in QUICK + WHOLE),
+    ],
 )
 def test_five_steps_are_those_of_one_device(name, kind, cut):
-    """Losses to 1e-5 and all that training remembers to 1e-5 of its size: sums are in another order, no more."""
+    """Losses and all that training remembers to 1e-5: sums are in another order, no more."""
     alone, (devices, how, copies) = program(name), MESHES[kind]
     mesh = parallel.mesh(jax.devices()[:devices], how, copies)
     step, state, batch, shardings = start((METHODS | VARIANTS)[name], mesh)
@@ -60,7 +66,7 @@ def test_five_steps_are_those_of_one_device(name, kind, cut):
     for (path, a), b in zip(
         jax.tree.leaves_with_path(jax.device_get(state)), jax.tree.leaves(jax.device_get(one)), strict=True
     ):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=jax.tree_util.keystr(path))
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=jax.tree_util.keystr(path))
 
 
 def test_a_checkpoint_goes_onto_any_mesh(tmp_path, cut):
@@ -108,12 +114,14 @@ def test_an_array_is_cut_along_its_longest_axis_that_divides(shape, devices):
 def test_groups_that_devices_cannot_make():
     with pytest.raises(ValueError, match="8 devices cannot be 3 groups"):
         parallel.mesh(jax.devices(), "hybrid", 3)
+    with pytest.raises(ValueError, match="8 groups of one device each share nothing out"):
+        parallel.mesh(jax.devices(), "hybrid", 8)
 
 
 def sent(name, mesh):
     step, state, batch, _ = start(METHODS[name], mesh)
     text = communication.program(step, state, batch, mesh)
-    assert not [word for word in communication.HOST if f" {word}(" in text or f'"{word}' in text]
+    assert communication.waits_for_host(text) == []
     numbers = sum(x.size for x in jax.tree.leaves(state.model))
     return communication.collectives(text, mesh.size), 4 * numbers, batch
 
@@ -126,6 +134,19 @@ def test_data_parallel_sums_gradients_and_gathers_what_is_compared():
     assert set(found) == {"all-reduce", "all-gather", "reduce-scatter"}
     assert parameters <= found["all-reduce"].size <= parameters + 4 * 16
     assert (found["all-gather"].size, found["reduce-scatter"].size) == (2 * view, 2 * view)
+
+
+@pytest.mark.parametrize(
+    ("name", "messages"),
+    [
+        ("simclr", 5),
+        *(pytest.param(*case, marks=pytest.mark.whole) for case in (("clip", 5), ("ab_simclr", 9), ("dino", 2))),
+    ],
+)
+def test_how_many_messages(name, messages):
+    """Of a step of each kind, data parallel; as many as in docs/scale.md at the paper's size."""
+    found, _, _ = sent(name, parallel.mesh(jax.devices()[:4]))
+    assert sum(traffic.messages for traffic in found.values()) == messages
 
 
 def test_fully_sharded_gathers_parameters_and_shares_out_their_gradients(cut):
@@ -148,7 +169,23 @@ def test_what_a_program_says_is_read():
       %x = f32[2]{0} add(%e, %all-reduce.1)
     """
     found = communication.collectives(text, 2)
-    assert found["all-reduce"] == (1, 4 * 8 + 2 * 3)
-    assert found["all-gather"] == (2, 2 * 4 * 128)
-    assert found["reduce-scatter"] == (1, 4 * 2 * 2)
-    assert communication.sent(found, 2) == 38 + 512 + 8
+    assert found["all-reduce"] == (1, 4 * 8 + 2 * 3, 38)
+    assert found["all-gather"] == (2, 2 * 4 * 128, 512)
+    assert found["reduce-scatter"] == (1, 4 * 2 * 2, 8)
+    assert communication.sent(found) == 38 + 512 + 8
+
+
+@pytest.mark.parametrize("groups", ["{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]"])
+def test_a_message_within_groups_is_a_ring_of_each(groups):
+    found = communication.collectives(f"%rs = f32[2]{{0}} reduce-scatter(%e), replica_groups={groups}", 8)
+    assert found == {"reduce-scatter": (1, 4 * 2 * 4, 4 * 2 * 3)}
+
+
+@pytest.mark.parametrize("call", [lambda x: jax.debug.print("{}", x), lambda x: jax.pure_callback(np.sin, x, x)])
+def test_a_call_of_the_host_is_seen(call):
+    def program(x):
+        found = call(x)
+        return x + 1 if found is None else found
+
+    text = jax.jit(program).lower(np.float32(1)).compile().as_text()
+    assert communication.waits_for_host(text)

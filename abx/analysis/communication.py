@@ -12,8 +12,8 @@ from abx.train import Step, TrainState
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4}
 SIZES |= {"f64": 8, "s64": 8, "u64": 8}
-HOST = ("infeed", "outfeed", "send", "recv", "SendToHost", "RecvFromHost", "callback")
-"""What a program says where it waits for the host."""
+HOST = ("infeed", "outfeed", "send", "recv")
+"""Instructions that wait for the host."""
 
 _LINE = re.compile(r"= (?P<shape>\(.*?\)|\S+) (?P<kind>[a-z-]+?)(?P<start>-start)?\(")
 _SHAPE = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
@@ -24,10 +24,8 @@ class Traffic(NamedTuple):
     """In a step."""
     size: int
     """Bytes of the whole arrays they are about: what is summed, gathered, or summed and shared out."""
-
-    def sent(self, kind: str, devices: int) -> float:
-        """Bytes that each device sends, and receives, by the ring algorithm."""
-        return self.size * (devices - 1) / devices * (2 if kind == "all-reduce" else 1)
+    sent: float
+    """Bytes that each device sends, and receives, by the ring algorithm within each group that takes part."""
 
 
 def communication(step: Step, state: TrainState, batch: Any, mesh: Mesh) -> dict[str, Traffic]:
@@ -60,15 +58,34 @@ def collectives(text: str, devices: int) -> dict[str, Traffic]:
         sizes = [SIZES[name] * _length(shape) for name, shape in _SHAPE.findall(match["shape"]) if name in SIZES]
         # An asynchronous gather names its operand as well as its result; the result is the larger.
         size = max(sizes) if match["start"] and kind == "all-gather" else sum(sizes)
-        size *= devices if kind == "reduce-scatter" else 1
-        before = found.get(kind, Traffic(0, 0))
-        found[kind] = Traffic(before.messages + 1, before.size + size)
+        ring = _group(line) or devices
+        size *= ring if kind == "reduce-scatter" else 1
+        sent = size * (ring - 1) / ring * (2 if kind == "all-reduce" else 1)
+        before = found.get(kind, Traffic(0, 0, 0.0))
+        found[kind] = Traffic(before.messages + 1, before.size + size, before.sent + sent)
     return found
 
 
-def sent(found: Mapping[str, Traffic], devices: int) -> float:
+def sent(found: Mapping[str, Traffic]) -> float:
     """Bytes that each device sends in a step, by ring algorithms."""
-    return sum(traffic.sent(kind, devices) for kind, traffic in found.items())
+    return sum(traffic.sent for traffic in found.values())
+
+
+def waits_for_host(text: str) -> list[str]:
+    """What of a program's text waits for the host: infeed and the like, and calls back into Python."""
+    words = [word for word in HOST if re.search(rf" {word}(-start)?\(", text)]
+    return words + re.findall(r'custom_call_target="([^"]*callback[^"]*)"', text)
+
+
+def _group(line: str) -> int:
+    """How many devices take part in each of a message's groups; 0 = all."""
+    listed, counted = (
+        re.search(r"replica_groups=\{\{([\d,]*)\}", line),
+        re.search(r"replica_groups=\[\d+,(\d+)\]", line),
+    )
+    if counted:
+        return int(counted[1])
+    return len(listed[1].split(",")) if listed else 0
 
 
 def _length(shape: str) -> int:

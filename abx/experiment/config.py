@@ -119,6 +119,8 @@ class Recipe:
         found = self.data.problems()
         found += [f"--method.{p}" for p in self.method.problems()]
         found += [f"--{p}" for p in self.optim.problems() + self.ema.problems()]
+        if self.guard.spike and not self.log.every:
+            found.append("--log.every must be at least 1 with --guard.spike, which looks at the losses that are logged")
         found += [f"--{p}" for p in self.guard.problems() + self.mesh.problems() + self.plan.problems()]
         if self.steps < 1:
             found.append(f"--steps must be at least 1, not {self.steps}")

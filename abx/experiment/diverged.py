@@ -1,6 +1,7 @@
 """What is kept of a step that was refused, because its loss or gradient was not finite or its loss a spike."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ class Kept(NamedTuple):
     batch: Any
     metrics: dict[str, float | None]
     """Of the step; None = not finite."""
+    limit: float
+    """Above which its loss was refused."""
 
 
 def keep(out: Path, wrong: Diverged, recipe: Any) -> Path:
@@ -45,6 +48,7 @@ def keep(out: Path, wrong: Diverged, recipe: Any) -> Path:
         limit = wrong.limit if np.isfinite(wrong.limit) else None
         about = {"step": step, "why": str(wrong), "seed": recipe.seed, "key": key, "limit": limit, "metrics": finite}
         (folder / "step.json").write_text(json.dumps(about, indent=1) + "\n")
+    hosts.barrier("kept")
     return folder
 
 
@@ -67,4 +71,10 @@ def read(folder: Path, blank: Any) -> Kept:
     about = json.loads((folder / "step.json").read_text())
     files = [np.load(path) for path in sorted(folder.glob("batch-*.npz"))]
     leaves = [np.concatenate([file[name] for file in files]) for name in files[0].files]
-    return Kept(folder, about["step"], jax.tree.unflatten(jax.tree.structure(blank), leaves), about["metrics"])
+    return Kept(
+        folder,
+        about["step"],
+        jax.tree.unflatten(jax.tree.structure(blank), leaves),
+        about["metrics"],
+        about["limit"] or math.inf,
+    )

@@ -51,7 +51,9 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, An
     try:
         save: Any = import_module("safetensors.numpy").save
     except ImportError:
-        raise SpecError("--out: a library that is not here writes safetensors: pip install 'abx[probes]'") from None
+        raise SpecError(
+            "--out: a library that is not here writes safetensors: pip install 'annotation-bootstrapping[probes]'"
+        ) from None
     beside = path.with_name(path.name + ".tmp")
     try:
         beside.write_bytes(save(dict(tensors), metadata={ABOUT: json.dumps(header)}))

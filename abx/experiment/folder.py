@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +70,8 @@ def locked(run: Path) -> Iterator[None]:
         except BlockingIOError:
             raise SpecError(f"{run} is being written by another process; give another --out, or wait") from None
         except OSError:
-            pass  # a file system without locks
+            print(f"note: {run} is on a file system without locks: that no other process writes there, you must see to",
+                  file=sys.stderr, flush=True)  # fmt: skip
         yield
 
 

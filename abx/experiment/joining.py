@@ -33,7 +33,8 @@ def join(recipe: Recipe) -> None:
 
 def withdraw(recipe: Recipe) -> None:
     """Tell the other processes, if there are any, that this one cannot start: they would wait for it for minutes."""
-    alone = not recipe.mesh.coordinator and not hosts.announced(os.environ)
+    asked = recipe.mesh.coordinator
+    alone = asked == "none" or not (asked or hosts.announced(os.environ))
     if alone or recipe.dry_run or recipe.mesh.problems():
         return
     with suppress(SpecError):

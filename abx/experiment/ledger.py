@@ -8,6 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax
+
+from abx import hosts
 from abx.data.loader import Loaded
 from abx.data.mixture import Mixture
 from abx.data.sources import Source
@@ -42,7 +45,10 @@ class Ledger:
     step: int = 0
     """Steps whose batches were seen, over all runs in the folder: all that a stream gave follows from it."""
     rejected: Counter[str] = field(default_factory=Counter)
-    """By stream: records that could not be used, each as often as it came up."""
+    """By stream: records that could not be used, each as often as it came up; as far as the processes have told each
+    other."""
+    mine: Counter[str] = field(default_factory=Counter)
+    """Those that this process has found since."""
     reasons: dict[str, Counter[str]] = field(default_factory=dict)
     """By stream, as far as this process has seen them."""
     named: set[str] = field(default_factory=set)
@@ -63,16 +69,20 @@ class Ledger:
         self.step = step + 1
         found = []
         for stream, records in loaded.rejected.items():
-            self.rejected[stream] += len(records)
+            self.mine[stream] += len(records)
             reasons = list(map(decode, loaded.reasons[stream]))
             self.reasons.setdefault(stream, Counter()).update(reasons)
             found += [(self.sources[stream].name(i), why) for i, why in zip(records.tolist(), reasons, strict=True)]
+        if not hosts.several():
+            self._tell()
         self._name(found)
         if reports := self.reports(ENOUGH):
             raise TooManyRejected("\n".join(reports))
 
     def metrics(self) -> dict[str, float]:
-        """Totals since the run's first step: by stream images, views, epochs (of a mixture one for each part)."""
+        """Totals since the run's first step: by stream images, views, epochs (of a mixture one for each part). All
+        processes must ask."""
+        self._tell()
         found = {"data/rejected": float(self.rejected.total()), "data/read": 0.0}
         found["data/left_out"] = float(sum(len(source.problems) for source in self._distinct()))
         for stream, chosen in self.data.streams().items():
@@ -89,8 +99,13 @@ class Ledger:
         return found
 
     def saved(self) -> dict[str, int]:
-        """What has to be kept in a checkpoint, for `restore`."""
+        """What has to be kept in a checkpoint, for `restore`. All processes must ask."""
+        self._tell()
         return dict(self.rejected)
+
+    def _tell(self) -> None:
+        self.rejected.update(hosts.total({stream: self.mine[stream] for stream in self.data.streams()}))
+        self.mine.clear()
 
     def restore(self, step: int, saved: dict[str, int]) -> None:
         # A run that was forced to go on with other data may have other streams.
@@ -99,9 +114,11 @@ class Ledger:
     def reports(self, enough: int = 1) -> list[str]:
         """Of each stream more of which could not be used than is allowed, once so many pictures were tried."""
         found = []
-        for stream, count in self.rejected.items():
+        for stream in self.data.streams():
+            # What the others have found since is as much as this one has, about.
+            count = self.rejected[stream] + self.mine[stream] * jax.process_count()
             tried = self.step * self.data.streams()[stream].batch + count
-            if tried >= enough and count > self.data.max_rejected * tried:
+            if count and tried >= enough and count > self.data.max_rejected * tried:
                 found.append(self._report(stream, count, tried))
         return found
 

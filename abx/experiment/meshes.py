@@ -19,10 +19,10 @@ class Meshes:
     moving average, and all of a network only while it computes; hybrid: fsdp inside each of --mesh.copies groups.
     Results are the same."""
     copies: int = 0
-    """Groups of devices that each hold a whole state, with --mesh.kind hybrid; 0 = one for each process."""
+    """Groups of devices that each hold a whole state, with --mesh.kind hybrid; 0 = one for each machine."""
     coordinator: str = ""
-    """HOST:PORT of process 0, where several processes are started by hand; auto = ask the cluster (TPU pods). Empty =
-    what SLURM, Open MPI or Kubernetes says, and else this process is alone."""
+    """HOST:PORT of process 0, where several processes are started by hand; auto = ask the cluster (TPU pods, GKE); none
+    = this process is alone, whatever a launcher says. Empty = what SLURM, Open MPI or a TPU slice says, else alone."""
     processes: int = 0
     """How many processes there are, with --mesh.coordinator HOST:PORT."""
     process: int = -1
@@ -33,9 +33,11 @@ class Meshes:
     def problems(self) -> list[str]:
         """What is wrong with these numbers, each with the field to change."""
         found, port = [], self.coordinator.rpartition(":")[2]
-        by_hand = self.coordinator not in ("", "auto")
+        by_hand = self.coordinator not in ("", "auto", "none")
         if by_hand and not (":" in self.coordinator and port.isdigit()):
-            found.append(f"mesh.coordinator must be HOST:PORT, as in 10.0.0.1:1234, or auto, not {self.coordinator}")
+            found.append(
+                f"mesh.coordinator must be HOST:PORT, as in 10.0.0.1:1234, auto or none, not {self.coordinator}"
+            )
         if by_hand and self.processes < 1:
             found.append(f"mesh.processes must be at least 1 with --mesh.coordinator, not {self.processes}")
         elif by_hand and not 0 <= self.process < self.processes:
@@ -63,4 +65,9 @@ class Meshes:
 
     def build(self) -> Mesh:
         """Of all processes' devices. Raises: ValueError."""
-        return parallel.mesh(jax.devices() if hosts.several() else None, self.kind, self.copies)
+        if not hosts.several():
+            return parallel.mesh(None, self.kind, self.copies)
+        # JAX's own order can leave a process's devices apart (a TPU slice's follows its torus); rows may not be.
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        copies = hosts.machines() if self.kind == "hybrid" and not self.copies else self.copies
+        return parallel.mesh(devices, self.kind, copies)

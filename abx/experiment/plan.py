@@ -104,11 +104,18 @@ def _memory(recipe: Recipe, machine: Machine, batch: Any) -> tuple[list[str], li
         for name, stream in streams.items()
         if stream.batch % machine.devices
     ]
+    if recipe.mesh.kind == "hybrid" and not recipe.mesh.copies and recipe.plan.devices:
+        uneven.append(
+            "--mesh.copies must be given with --plan.devices: on how many machines they are is not known here"
+        )
     if uneven:
         return [], uneven
     if not recipe.plan.compile:
         return [], []
-    mesh = parallel.mesh(jax.devices("cpu")[: machine.devices], recipe.mesh.kind, recipe.mesh.copies)
+    try:
+        mesh = parallel.mesh(jax.devices("cpu")[: machine.devices], recipe.mesh.kind, recipe.mesh.copies)
+    except ValueError as wrong:
+        return [], [f"--mesh.copies: {wrong}"]
     assert mesh.size == machine.devices, "planning.stand_in comes before JAX has started"
 
     def need(method: Method) -> Memory:

@@ -25,7 +25,11 @@ class Replay(NamedTuple):
     loss: float
     gradient_norm: float
     again: bool
-    """Whether what was refused happened again: the loss or the gradient is not finite."""
+    """Whether what was refused happened again: loss or gradient is not finite, or the loss is above the limit."""
+    limit: float
+    """Above which the loss was a spike; infinity where nothing was."""
+    devices: int
+    """That shared the batch."""
     state: tuple[str, ...]
     """Arrays of the networks or the optimiser that were not finite before the step."""
     metrics: tuple[str, ...]
@@ -39,8 +43,9 @@ class Replay(NamedTuple):
 
     @property
     def text(self) -> str:
-        lines = [f"step {self.step} ({self.folder}), made once more on {jax.device_count()} x {jax.default_backend()}:"]
-        lines += [f"  loss {self.loss:.6g}, norm of the gradient {self.gradient_norm:.6g}"]
+        lines = [f"step {self.step} ({self.folder}), made once more on {self.devices} x {jax.default_backend()}:"]
+        most = f" (refused above {self.limit:.6g})" if math.isfinite(self.limit) else ""
+        lines += [f"  loss {self.loss:.6g}{most}, norm of the gradient {self.gradient_norm:.6g}"]
         for what, names in (
             ("not finite before the step", self.state),
             ("figures that are not finite", self.metrics),
@@ -54,7 +59,7 @@ class Replay(NamedTuple):
                 f"    {x}" for x in self.first.split("\n")
             ]
         if not self.again:
-            lines += ["  loss and gradient are finite here: a spike, or the fault was the device's"]
+            lines += ["  the step would be taken here: the fault was the device's, or comes of the order of sums"]
         return "\n".join(lines)
 
 
@@ -66,16 +71,27 @@ def replay(recipe: Recipe, run: Path) -> Replay:
     kept = diverged.read(folder, recipe.data.blank())
     tx = recipe.optim.build(recipe.steps)
     like = jax.eval_shape(lambda: train.init(recipe.method, tx, recipe.seed, recipe.data.blank()))
+    # Over as many devices as share the batch, for a step of many would not find room on one.
+    rows = math.gcd(*(x.shape[0] for x in jax.tree.leaves(kept.batch)))
+    devices = max(n for n in range(1, jax.local_device_count() + 1) if rows % n == 0)
+    mesh = parallel.mesh(jax.local_devices()[:devices])
     with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
-        found = checkpoints.restore_newest(like, parallel.replicated(parallel.mesh(jax.local_devices()[:1])))
+        found = checkpoints.restore_newest(like, parallel.replicated(mesh))
     if found is None:
         raise SpecError(f"{folder} holds no whole checkpoint")
     state = train.TrainState(*found[0])
 
+    axis = parallel.axis(mesh) if devices > 1 else None
+
+    def local(model: Any, target: Any, carry: Any, batch: Any, key: Any) -> Any:
+        value, aux = recipe.method.loss(model, target, carry, batch, key, axis=axis)
+        return parallel.mean(value, axis), parallel.mean(aux.metrics, axis)
+
+    on_all = local if axis is None else parallel.shard_loss(local, mesh)
+    batch = parallel.place(kept.batch, parallel.batched(mesh))
+
     def loss(model: Any) -> Any:
-        key = train.step_key(recipe.seed, state.step)
-        value, aux = recipe.method.loss(model, state.target, state.carry, kept.batch, key)
-        return value, aux.metrics
+        return on_all(model, state.target, state.carry, batch, train.step_key(recipe.seed, state.step))
 
     (value, metrics), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(state.model)
     norms = {name: float(jnp.linalg.norm(jnp.ravel(x).astype(jnp.float32))) for name, x in _named(grads)}
@@ -86,17 +102,26 @@ def replay(recipe: Recipe, run: Path) -> Replay:
         step=kept.step,
         loss=float(value),
         gradient_norm=total,
-        again=not (math.isfinite(value) and math.isfinite(total)),
+        again=not (math.isfinite(value) and math.isfinite(total) and float(value) <= kept.limit),
+        limit=kept.limit,
+        devices=devices,
         state=tuple(name for name, x in _named(tuple(state)[1:]) if not _is_finite(x)),
         metrics=tuple(name for name, x in metrics.items() if not _is_finite(x)),
         gradients=tuple(name for name, v in norms.items() if not math.isfinite(v)),
         largest=tuple(finite[:SHOWN]),
-        first=_first(lambda: jax.jit(jax.value_and_grad(loss, has_aux=True))(state.model)),
+        first=_first(recipe, state, kept.batch),
     )
 
 
-def _first(call: Any) -> str:
-    """What JAX says of the first NaN or infinity, and the line of ours that it is in."""
+def _first(recipe: Recipe, state: train.TrainState, batch: Any) -> str:
+    """What JAX says of the first NaN or infinity, and the line of ours that it is in. On one device: it cannot look
+    into what several do."""
+    model, target, carry = jax.tree.map(lambda x: x.addressable_data(0), state[1:4])
+    key = train.step_key(recipe.seed, state.step.addressable_data(0))
+
+    def call() -> Any:
+        return jax.jit(jax.grad(lambda model: recipe.method.loss(model, target, carry, batch, key)[0]))(model)
+
     with jax.debug_nans(True), jax.debug_infs(True):
         try:
             jax.block_until_ready(call())
@@ -104,6 +129,10 @@ def _first(call: Any) -> str:
             ours = [f for f in traceback.extract_tb(wrong.__traceback__) if "/abx/" in f.filename.replace("\\", "/")]
             place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}: {ours[-1].line}\n" if ours else ""
             return place + str(wrong).strip().partition("\n")[0]
+        except jax.errors.JaxRuntimeError as wrong:
+            if "RESOURCE_EXHAUSTED" not in str(wrong):
+                raise
+            return "where is not known: one device has no room for the whole step"
     return ""
 
 

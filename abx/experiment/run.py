@@ -67,7 +67,8 @@ def run(recipe: Recipe) -> TrainState | None:
                 raise
             if isinstance(wrong, TooManyRejected | BadRecord):
                 (recipe.out / "report.txt").write_text(f"{wrong}\n")
-            print(f"error: {_sentence(recipe.out, wrong)}", file=sys.stderr)
+            if hosts.first() or not isinstance(wrong, Diverged):  # which all have found at once
+                print(f"error: {_sentence(recipe.out, wrong)}", file=sys.stderr)
             raise SystemExit(1) from wrong
     if cut:
         raise SystemExit(128 + cut)
@@ -82,7 +83,7 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
         changed = prepare(recipe)
         write_environment(out / "environment.json", surroundings)
     hosts.barrier("folder")
-    if not (out / "config.json").exists():
+    if not _appears(out / "config.json"):
         fail([f"--out {out} must be a folder that all processes share; what process 0 wrote there is not here"])
     monitor = Monitor.open(recipe, sources) if recipe.eval.every else None
     tx = recipe.optim.build(recipe.steps)
@@ -121,11 +122,21 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
                 },
                 tracer=Tracer(out / "profile", recipe.profile) if recipe.profile and hosts.first() else None,
             )
-    whole = hosts.own(state, mesh)
+    whole = hosts.own(state._replace(opt=None), mesh)
     if hosts.first():
         _finish(recipe, whole, monitor or Monitor(recipe, sources), ledger, complete=not cut)
     hosts.barrier("finished")  # who leaves waits for the others for a minute and no longer
     return state, cut
+
+
+def _appears(path: Path) -> bool:
+    """A network's file system may show what another machine has written up to a minute later."""
+    until = time.monotonic() + 60
+    while not path.exists():
+        if not hosts.several() or time.monotonic() > until:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 @contextmanager
@@ -230,7 +241,8 @@ def digests(state: TrainState) -> dict[str, str]:
 def _describe(recipe: Recipe, state: TrainState) -> str:
     count = sum(x.size for x in jax.tree.leaves(state.model))
     devices = jax.devices()
-    return f"{count / 1e6:.1f} M parameters, {len(devices)} x {devices[0].device_kind}"
+    processes = f" in {jax.process_count()} processes" if hosts.several() else ""
+    return f"{count / 1e6:.1f} M parameters, {len(devices)} x {devices[0].device_kind}{processes}"
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:

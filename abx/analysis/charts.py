@@ -37,9 +37,10 @@ class Curve(NamedTuple):
 
 
 def colour(number: int) -> Colour:
-    """Of curves that are told apart by name; yellow, which does not show on white, is left out."""
-    eight = [0, 1, 2, 4, 5, 6, 7]
-    return view_colour(eight[number % 7])
+    """Of curves that are told apart by name: ten, then the same again. Six of the views', without yellow, which does not
+    show on white, and grey, which is for chance; then black, brown, olive and violet."""
+    named = [view_colour(view) for view in (0, 1, 2, 4, 5, 6)]
+    return [*named, INK, (128, 74, 30), (150, 150, 20), (120, 60, 180)][number % 10]
 
 
 def shade(share: float) -> Colour:
@@ -88,7 +89,7 @@ def chart(
         _draw(ImageDraw.Draw(canvas), curve, place)
     area = canvas.resize(size, Image.Resampling.LANCZOS)
     framed = _axes(area, x_ticks, y_ticks, x_ends, y_ends)
-    head = under([text(title, 15, framed.width), text(y_name, 13, framed.width)], 2)
+    head = under([text(title, 15, framed.width + 40), *([text(y_name, 13, framed.width)] if y_name else [])], 2)
     blocks = [head, framed, _right(text(x_name, 13, size[0]), framed.width)]
     return under([*blocks, keys(curves, framed.width)] if key else blocks, 3)
 

@@ -54,8 +54,9 @@ def _overlap(run: Through) -> list[Image.Image]:
             for k, name in enumerate(BINS)
         ]
         curves.append(Curve("chance", run.steps, run.all("chance", 0), GREY, dashed=True))
-        wholes.append(chart(f"Accuracy against {words}", curves, STEP, "share of pairs", y_range=(0, 1)))
-        cells, most = [], _most(run, reference)
+        most = _most(run, reference)
+        wholes.append(chart(f"Accuracy against {words}", curves, STEP, "share of pairs", y_range=(0, most)))
+        cells = []
         for k, name in enumerate(BINS[:-1]):
             beaten = [
                 Curve(said.replace("_", " "), run.steps, run.all(reference, said, k), colour(c), dashed=dashed)
@@ -67,20 +68,26 @@ def _overlap(run: Through) -> list[Image.Image]:
     share = lambda k: 1 - np.array(run.all("excess", "value", k)) / np.array(run.all("excess", "shrunk_copy", k))
     rotated = lambda k: np.array(run.all("excess", "rotated", k)) / np.array(run.all("excess", "value", k)) - 1
     calibration = []
-    for title, number in (
-        ("Share of the best shrunk copy's excess that the value head removes", share),
-        ("Rise of the excess when boxes are rotated: 0 = boxes unused", rotated),
+    for title, meaning, number in (
+        ("Excess of the best shrunk copy: share removed", "below 0: worse than that copy", share),
+        ("Rise of the excess with rotated boxes", "0: boxes unused", rotated),
     ):
         curves = [Curve(f"IoU {name}", run.steps, number(k).tolist(), shade(k / 5)) for k, name in enumerate(BINS[:-1])]
         zero = Curve("0", run.steps, [0.0] * len(run.steps), GREY, dashed=True)
-        calibration.append(chart(title, [*curves, zero], STEP, ""))
+        calibration.append(chart(title, [*curves, zero], STEP, meaning))
     return [text(run.name, 17), beside(wholes, 24), *rows, beside(calibration, 24)]
 
 
 def _most(run: Through, reference: str) -> float:
     """A round end of an axis of shares that holds them all."""
-    found = [x for name, *_ in _PREDICTORS for k in range(len(BINS) - 1) for x in run.all(reference, name, k)]
-    return next(end for end in (0.2, 0.4, 0.6, 0.8, 1.0) if end >= np.nanmax([0, *found]) - 1e-9)
+    found = [x for name, *_ in _PREDICTORS for k in range(5) for x in run.all(reference, name, k)]
+    return _round_end([*found, *run.all(reference, "value", len(BINS) - 1)])
+
+
+def _round_end(shares: Sequence[float]) -> float:
+    """Of an axis from 0 that holds these."""
+    most = np.nanmax([0, *shares])
+    return next((end for end in (0.1, 0.2, 0.4, 0.6, 0.8) if end >= most - 1e-9), 1.0)
 
 
 def plot_paired(runs: Sequence[Through], footer: str = "") -> Image.Image:
@@ -144,7 +151,7 @@ def plot_curriculum(
                 "Share of views with at most this gradient",
                 curves,
                 "log10 of the norm over its mean",
-                "",
+                "share of views",
                 y_range=(0, 1),
             ),
             chart("How much of the gradient the top tenth has", tenth, STEP, "share of the sum of norms"),
@@ -162,9 +169,15 @@ def plot_candidates(
     picture: UInt8[np.ndarray, "h w 3"],
     looks: Sequence[UInt8[np.ndarray, "h w 3"] | str],
     footer: str = "",
+    *,
+    own: bool = False,
 ) -> Image.Image:
-    """Figure 7: of one picture, the reward of each candidate through training, and the value of zooming out."""
-    inks = [colour(k) if k < 7 else shade((k - 7) / 6) for k in range(len(looks))]
+    """Figure 7: of one picture, the reward of each candidate through training, and the value of zooming out.
+
+    Args:
+        own: whether the first candidate is the picture's own annotation.
+    """
+    inks = [colour(k) for k in range(len(looks))]
     rows = []
     for k, look in enumerate(looks):
         mark = Image.new("RGB", (22, 14), inks[k])
@@ -172,17 +185,15 @@ def plot_candidates(
         rows.append(beside([mark, text(str(k), 14), said], 6))
     half = -(-len(rows) // 2) if not isinstance(looks[0], str) else len(rows)
     legend = beside([under(rows[:half], 6), under(rows[half:], 6)], 16)
-    blocks = [
-        beside(
-            [under([text("The picture", 15), enlarged(picture, 260)]), under([text("The candidates", 15), legend])], 24
-        )
-    ]
+    heading = "The candidates; 0 is the picture's own" if own else "The candidates"
+    shown = under([text("The picture", 15), enlarged(picture, 260)])
+    blocks = [beside([shown, under([text(heading, 15), legend])], 24)]
     for run in runs:
         draw = lambda name, run=run: [Curve(str(k), run.steps, run.all(name, k), inks[k]) for k in range(len(looks))]
         even = Curve("even", run.steps, [1 / len(looks)] * len(run.steps), GREY, dashed=True)
-        charts = [
-            chart("Reward among the candidates", [*draw("rewards"), even], STEP, "p(l | x)", y_range=(0, 1), key=False)
-        ]
+        end = _round_end([even.y[0], *(y for curve in draw("rewards") for y in curve.y)])
+        rewards = [*draw("rewards"), even]
+        charts = [chart("Reward among the candidates", rewards, STEP, "p(l | x)", y_range=(0, end), key=False)]
         if run.found[0].get("values") is not None:
             charts.append(chart("Value of zooming out", draw("values"), STEP, "Q(x, zoom out, l)", key=False))
         blocks += [text(run.name, 17), beside(charts, 24)]

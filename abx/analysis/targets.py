@@ -99,9 +99,10 @@ class Error(NamedTuple):
 
 
 def largest_errors(found: Targets, count: int = 10) -> list[Error]:
-    """The largest |target - value| of pairs that count, one for each target at most: of its sources the worst."""
+    """The largest |target - value| of pairs that count, one of each image and annotation at most."""
     size = np.where(np.asarray(found.counted)[..., None], np.abs(found.error), -1)  # b i j l
-    worst = size.max(1)  # b j l
+    worst = size.max((1, 2))  # b l
     order = np.argsort(-worst, axis=None, kind="stable")[:count]
     places = np.stack(np.unravel_index(order, worst.shape), 1).tolist()
-    return [Error(b, int(size[b, :, j, l].argmax()), j, l) for b, j, l in places]
+    pairs = [np.unravel_index(int(size[b, ..., l].argmax()), size.shape[1:3]) for b, l in places]
+    return [Error(b, int(i), int(j), l) for (b, l), (i, j) in zip(places, pairs, strict=True)]

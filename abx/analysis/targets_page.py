@@ -52,10 +52,10 @@ def targets_page(
 
 
 _READING = (
-    "For each target its source that is farthest off. From view i the action leads to view j; k is the view to which "
+    "Of each image and annotation the pair of views that is farthest off. From view i the action leads to view j; k is the view to which "
     "the target network would go next. The table has every pair of the image for this annotation: in row i and column "
-    "j the value Q(x_i, a_ij, l) and, in grey, target minus value; orange where the value is too low, blue where it is too high. Under each view "
-    "j what its target is made of."
+    "j the value Q(x_i, a_ij, l) and, in grey, target minus value; orange where the value is too low, blue where "
+    "it is too high. Below it what the target of each view j is made of."
 )
 
 _STYLE = """
@@ -69,7 +69,7 @@ th { text-align: left; font-weight: 600; white-space: nowrap; } .plain td, .plai
 figcaption { font-size: 12px; color: #555; max-width: 180px; }
 .error { border-top: 1px solid #ccc; padding: 4px 0 16px; }
 .view { border: 4px solid; width: 112px; height: 112px; display: block; image-rendering: pixelated; }
-.said { max-width: 260px; font-style: italic; overflow-wrap: anywhere; } .here { outline: 3px solid #191919; }
+.said { max-width: 420px; margin-bottom: 8px; font-style: italic; overflow-wrap: anywhere; } .here { outline: 3px solid #191919; }
 .scroll { overflow-x: auto; margin-top: 10px; }
 .chip { display: inline-block; min-width: 12px; padding: 0 5px; border: 1px solid #191919; text-align: center; }
 """
@@ -131,7 +131,7 @@ def _card(
         ("action from i to j", f"({action})"),
         ("reward p(l | x_j)", _number(reward)),
         (f"best next value, by going to view {k}", _number(after)),
-        ("target", f"{1 - gamma:g} x {_number(reward)} + {gamma:g} x {_number(after)} = {_number(y)}"),
+        ("target", f"{1 - gamma:.3g} x {_number(reward)} + {gamma:.3g} x {_number(after)} = {_number(y)}"),
         ("value Q(x_i, a_ij, l)", _number(q)),
         ("target - value", f"{y - q:+.4f}"),
         ("its share of the pair's loss", f"{bce:.4f} of {pair_losses(found)[b, i, j]:.4f}"),
@@ -146,7 +146,7 @@ def _card(
     return (
         f'<section class="error"><h3>{number}. Image {b} of the batch, annotation {l}: from view {i} to view {j}</h3>'
         f'<div class="row">{boxed(picture, marks, "where the views are cut")}<div><b>annotation {l}</b>{annotation}'
-        f'</div><table class="plain">{cells}</table></div><div class="row">{seen}</div>'
+        f'<table class="plain">{cells}</table></div></div><div class="row">{seen}</div>'
         f'<div class="scroll">{_pairs(error, found)}</div></section>'
     )
 

@@ -87,7 +87,7 @@ def _seven(helds: Sequence[Held], wanted: Wanted, say: Say) -> Drawn:
         )
     found = [each.numbers for each in asked]
     runs = [plots.Through(each.name, each.steps, each.found) for each in found]
-    draw = lambda footer: plots.plot_candidates(runs, asked[0].picture, asked[0].looks, footer)
+    draw = lambda footer: plots.plot_candidates(runs, asked[0].picture, asked[0].looks, footer, own=asked[0].own)
     return Drawn(draw, _numbers(found), _how(found))
 
 
@@ -129,12 +129,9 @@ def _how(found: Sequence[Numbers]) -> str:
 
 def _sentence(about: Mapping[str, Any]) -> str:
     whence = " and ".join(dict.fromkeys(about["data"].values()))
-    sizes = [
-        f"{about[name]} {name}" for name in ("batches", "images", "views", "moves", "annotations") if name in about
-    ]
-    return (
-        f"On {whence} ({'not trained on' if about['new_pictures'] else 'trained on; other crops'}), {', '.join(sizes)}."
-    )
+    seen = "not trained on" if about["new_pictures"] else "trained on; other crops"
+    names = ("batches", "images", "views", "moves", "annotations")
+    return ", ".join([f"On {whence} ({seen})", *(f"{about[name]} {name}" for name in names if name in about)]) + "."
 
 
 def _plain(node: Any) -> Any:

@@ -37,8 +37,8 @@ class Curve(NamedTuple):
 
 
 def colour(number: int) -> Colour:
-    """Of curves that are told apart by name: ten, then the same again. Six of the views', without yellow, which does not
-    show on white, and grey, which is for chance; then black, brown, olive and violet."""
+    """Of curves that are told apart by name: ten, then the same again. Six of the views', without yellow, which does
+    not show on white, and grey, which is for chance; then black, brown, olive and violet."""
     named = [view_colour(view) for view in (0, 1, 2, 4, 5, 6)]
     return [*named, INK, (128, 74, 30), (150, 150, 20), (120, 60, 180)][number % 10]
 

@@ -52,10 +52,10 @@ def targets_page(
 
 
 _READING = (
-    "Of each image and annotation the pair of views that is farthest off. From view i the action leads to view j; k is the view to which "
-    "the target network would go next. The table has every pair of the image for this annotation: in row i and column "
-    "j the value Q(x_i, a_ij, l) and, in grey, target minus value; orange where the value is too low, blue where "
-    "it is too high. Below it what the target of each view j is made of."
+    "Of each image and annotation the pair of views that is farthest off. From view i the action leads to view j; k is "
+    "the view to which the target network would go next. The table has every pair of the image for this annotation: in "
+    "row i and column j the value Q(x_i, a_ij, l) and, in grey, target minus value; orange where the value is too low, "
+    "blue where it is too high. Below it what the target of each view j is made of."
 )
 
 _STYLE = """
@@ -69,7 +69,8 @@ th { text-align: left; font-weight: 600; white-space: nowrap; } .plain td, .plai
 figcaption { font-size: 12px; color: #555; max-width: 180px; }
 .error { border-top: 1px solid #ccc; padding: 4px 0 16px; }
 .view { border: 4px solid; width: 112px; height: 112px; display: block; image-rendering: pixelated; }
-.said { max-width: 420px; margin-bottom: 8px; font-style: italic; overflow-wrap: anywhere; } .here { outline: 3px solid #191919; }
+.said { max-width: 420px; margin-bottom: 8px; font-style: italic; overflow-wrap: anywhere; }
+.here { outline: 3px solid #191919; }
 .scroll { overflow-x: auto; margin-top: 10px; }
 .chip { display: inline-block; min-width: 12px; padding: 0 5px; border: 1px solid #191919; text-align: center; }
 """

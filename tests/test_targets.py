@@ -13,7 +13,11 @@ from small import METHODS, VARIANTS
 from abx.analysis.targets import floor_of, largest_errors, loss_of, pair_losses, targets_of
 from abx.analysis.targets_page import targets_page
 
-NAMES = ("ab_clip", "ab_simclr, in chunks, augmented", "ab_dino, in chunks, moves only")
+NAMES = (
+    "ab_simclr, in chunks, augmented",
+    pytest.param("ab_clip", marks=pytest.mark.slow),
+    pytest.param("ab_dino, in chunks, moves only", marks=pytest.mark.slow),
+)
 
 
 def numbers(method, batch, seed=0):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from abx.analysis.page import INK, PAPER, Colour, beside, text, under
 from abx.analysis.pictures import view_colour, viridis
 
+Number: TypeAlias = float | int
 Place = Callable[[float, float], tuple[float, float]]
 """From numbers to pixels of the enlarged area."""
 FINE = 3
@@ -27,10 +28,10 @@ class Curve(NamedTuple):
     """Points in the order of x; those that are not finite are left out."""
 
     label: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[Number]
+    y: Sequence[Number]
     colour: Colour
-    spread: Sequence[float] = ()
+    spread: Sequence[Number] = ()
     """Half the height of a band about the curve, at each point."""
     dashed: bool = False
     """For what a curve is compared with."""
@@ -56,7 +57,7 @@ def chart(
     y_name: str,
     *,
     size: tuple[int, int] = (400, 250),
-    y_range: tuple[float, float] | None = None,
+    y_range: tuple[Number, Number] | None = None,
     key: bool = True,
 ) -> Image.Image:
     """A title, axes with round numbers, curves, and under them what each one is.
@@ -108,7 +109,7 @@ def keys(curves: Sequence[Curve], width: int) -> Image.Image:
     return under([beside(line, 14) for line in lines if line], 2)
 
 
-def round_numbers(low: float, high: float) -> list[float]:
+def round_numbers(low: Number, high: Number) -> list[float]:
     """Four to nine multiples of 1, 2 or 5 times a power of ten, from at most `low` to at least `high`."""
     step = 10.0 ** math.floor(math.log10((high - low) / 4))
     step *= next(m for m in (1, 2, 5, 10) if (high - low) / (m * step) <= 6)
@@ -127,7 +128,7 @@ def _ends(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
     )
 
 
-def _room(low: float, high: float) -> tuple[float, float]:
+def _room(low: Number, high: Number) -> tuple[float, float]:
     """A little more at both ends, so that no point lies on an edge."""
     return low - 0.02 * (high - low), high + 0.02 * (high - low)
 

@@ -51,10 +51,11 @@ def curriculum(norms: Float[np.ndarray, " v"]) -> dict[str, Any]:
     """
     mean = float(norms.mean())
     ordered = np.sort(norms)[::-1]
+    part = np.clip(len(norms) / 10 - np.arange(len(norms)), 0, 1)  # of each view, that is in the tenth
     return {
         "views": len(norms),
         "mean": mean,
-        "top_tenth": float(ordered[: max(1, round(len(norms) / 10))].sum() / max(float(norms.sum()), 1e-30)),
+        "top_tenth": float(part @ ordered / max(float(norms.sum()), 1e-30)),
         "quantiles": QUANTILES.tolist(),
         "norms": (np.quantile(norms, QUANTILES) / max(mean, 1e-30)).tolist(),
     }

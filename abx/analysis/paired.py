@@ -131,7 +131,9 @@ def _scores(
     }
     if isinstance(method, AB):
         here = jnp.asarray(centre.boxes)
-        actions = jnp.concatenate([_actions(here, to) for to in (here, moves.boxes, turned)], 1)  # b 1+2m 4
+        actions = jnp.concatenate(
+            [_actions(here, to) for to in (here, jnp.asarray(moves.boxes), turned)], 1
+        )  # b 1+2m 4
         if not method.actions:
             actions = 0 * actions + jnp.array([0.0, 0.0, 1.0, 1.0])
         q = model.value.logits(model.value.phi(tokens, actions[:, None]), asked.psi)[:, 0]
@@ -146,6 +148,5 @@ def _scores(
 
 def _actions(here: Float[Array, "b 1 4"], to: Float[Array, "b m 4"]) -> Float[Array, "b m 4"]:
     """Boxes in the frame of another one."""
-    to = jnp.asarray(to)
     both = jnp.stack([jnp.broadcast_to(here, to.shape), to], 2)  # b m 2 4
     return jnp.asarray(boxes.relative_boxes(both))[:, :, 0, 1]

@@ -112,7 +112,7 @@ def _card(
     error: Error,
     found: Targets,
     picture: Pixels,
-    views: UInt8[np.ndarray, "n h w 3"],
+    views: UInt8[np.ndarray, "n s s 3"],
     look: Look,
 ) -> str:
     b, i, j, l = error

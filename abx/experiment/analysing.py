@@ -164,14 +164,14 @@ def _bootstrapped(held: Held) -> AB[Any]:
 
 def _value_batches(held: Held, size: Size) -> list[tuple[Any, Any]]:
     """Batches of fewer value images and, unless said, as many annotations as in training; each with a key."""
-    method, names = held.recipe.method, list(held.recipe.data.streams())
+    method, names = _bootstrapped(held), list(held.recipe.data.streams())
     counts = {names[0]: size.annotations, names[-1]: size.images}
     found = held.batches(size.batches, lambda name, s: s._replace(batch=counts[name] or s.batch))
     return [_keyed(i, within_memory(method, each.batch, size.images)) for i, each in enumerate(found)]
 
 
 def _measured(held: Held, batches: list[tuple[Any, Any]]) -> dict[str, Any]:
-    batch, method = batches[0][0], held.recipe.method
+    batch, method = batches[0][0], _bootstrapped(held)
     b, n = batch.value.images.shape[:2]
     count = method.base.annotation_count(batch.reward)
     return about(held) | {"batches": len(batches), "images": b, "views": n, "annotations": count}

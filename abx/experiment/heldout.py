@@ -52,9 +52,9 @@ class Held:
         usual = {name: test or {"scenes": "scenes:test"}.get(s.spec, s.spec) for name, s in streams.items()}
         specs = dict.fromkeys(streams, data) if data else usual
         specs[first] = annotated or specs[first]
-        fields: dict[str, Any] = specs
+        layout: Any = recipe.data  # a dataclass, whose fields are the streams
         try:
-            sources = open_sources(dataclasses.replace(recipe.data, **fields))
+            sources = open_sources(dataclasses.replace(layout, **specs))
         except SpecError as wrong:
             raise SpecError(_said(str(wrong), run, first, data, annotated)) from wrong
         return cls(run, recipe, specs, sources)

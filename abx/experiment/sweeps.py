@@ -1,7 +1,7 @@
 """Figures 5 and 4 middle: what several finished runs came to, by the one setting in which they differ."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,11 +100,11 @@ def _figures(run: Path) -> dict[str, float]:
     for row in read_metrics(run / "metrics.jsonl"):
         found |= {name: float(value) for name, value in row.items() if name != "step" and math.isfinite(value)}
     try:
-        rows: list[Mapping[str, Any]] = [*read_results(run / FILE)]
+        results = read_results(run / FILE)
     except NoResults:
-        rows = []
-    for row in rows:
-        found |= {f"{row['probe']}/{name}": float(v) for name, v in row.items() if isinstance(v, float)}
+        return found
+    for result in results:
+        found |= {f"{result['probe']}/{name}": v for name, v in result.items() if isinstance(v, float)}
     return found
 
 

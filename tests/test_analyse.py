@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY_SIMCLR
 from PIL import Image
 from runs import one_device, tiny
 from small import BACKBONE, DECODER, TEXT
@@ -16,10 +15,12 @@ from abx import cli as console
 from abx.data.layouts import ABCaptionData, ABMultiCropData, SLIPData
 from abx.data.sources import SpecError
 from abx.data.views import MultiCrops, RandomCrops
-from abx.experiment import Checkpointing, Evaluation
+from abx.experiment import Checkpointing, Evaluation, analysing
+from abx.experiment.analysing import Size
 from abx.experiment.heldout import Held
+from abx.experiment.inspecting import inspect_targets
 from abx.experiment.run import run
-from abx.experiment.sweeps import Run, overlap_of, panels, sweep
+from abx.experiment.sweeps import Run, gamma_of, overlap_of, panels, sweep
 from abx.methods import AB, CLIP, SLIP
 
 KEPT = Checkpointing(every=2, keep=1, keep_best=False, keep_every=4)
@@ -192,16 +193,18 @@ def test_what_cannot_be_is_said_in_a_sentence(ab, said, tmp_path):
     assert (code, "4right" in err) == (2, True)
 
 
-def test_a_run_of_another_method_has_no_values(said, tmp_path):
-    run(tiny("simclr", tmp_path / "simclr", eval=OFF, steps=1, method=TINY_SIMCLR))
-    for argv in (("analyse", tmp_path / "simclr", "--figure", "9"), ("targets", tmp_path / "simclr")):
-        code, _, err = said(*argv)
-        assert code == 2
-        assert "is a run of SimCLR, which has no value function" in err
-    code, _, err = said("analyse", tmp_path / "simclr", "--figure", "8left")
-    assert (code, "which has one loss" in err) == (2, True)
-    code, _, err = said("analyse", tmp_path / "simclr", "--figure", "5", "--metric", "loss")
-    assert (code, "which has no gamma" in err) == (2, True)
+def test_a_run_of_another_method_has_no_values(ab, tmp_path):
+    held = replace(Held.open(ab), recipe=tiny("simclr", tmp_path))
+    silent = lambda line: None
+    for look in (analysing.overlap, analysing.taught):
+        with pytest.raises(SpecError, match="is a run of SimCLR, which has no value function"):
+            look(held, Size(), silent)
+    with pytest.raises(SpecError, match="which has no value function"):
+        inspect_targets(held, 1, 0, 1, tmp_path / "t.html", tmp_path / "t.npz")
+    with pytest.raises(SpecError, match="which has one loss"):
+        analysing.aligned(held, Size(), silent)
+    with pytest.raises(SpecError, match="which has no gamma"):
+        gamma_of(held)
 
 
 # --- sweeps

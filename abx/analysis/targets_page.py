@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from abx.analysis.drawing import boxed, colour_of, embedded, short
 from abx.analysis.targets import Error, Targets, floor_of, largest_errors, loss_of, pair_losses
@@ -167,7 +167,7 @@ def _pairs(error: Error, found: Targets) -> str:
     most = max(float(np.abs(errors).max()), 1e-9)
     for i in range(n):
         cells = "".join(
-            _cell(values[i, j], errors[i, j], most, (i, j) == (error.source, error.view))
+            _cell(float(values[i, j]), float(errors[i, j]), most, (i, j) == (error.source, error.view))
             if counted[i, j]
             else "<td></td>"
             for j in range(n)
@@ -184,11 +184,10 @@ def _pairs(error: Error, found: Targets) -> str:
     return f"<table>{''.join(rows)}<tr><th>next view k</th>{chosen}</tr></table>"
 
 
-def _cell(value: Float[np.ndarray, ""] | float, error: Float[np.ndarray, ""] | float, most: float, here: bool) -> str:
-    strength = min(abs(float(error)) / most, 1.0)
-    tint = "213, 94, 0" if float(error) > 0 else "0, 114, 178"
+def _cell(value: float, error: float, most: float, here: bool) -> str:
+    tint = "213, 94, 0" if error > 0 else "0, 114, 178"
     mark = ' class="here"' if here else ""
     return (
-        f'<td{mark} style="background: rgba({tint}, {0.45 * strength:.2f})">{_number(float(value))}<br>'
-        f'<span class="grey">{float(error):+.4f}</span></td>'
+        f'<td{mark} style="background: rgba({tint}, {0.45 * abs(error) / most:.2f})">{_number(value)}<br>'
+        f'<span class="grey">{error:+.4f}</span></td>'
     )

@@ -16,25 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Analyse:
-    """Draw figures of the paper for runs of your own, with the baselines that give them their meaning; all checkpoints
-    that a run has kept are looked at.
-
-    4right: accuracy of the value head for near and far views, by step. 8left: do the two losses pull the same way?
-    8right: whose annotation is it, by reward and value. 9: which views the value loss teaches most. 7: what is said of
-    one picture. Of several finished runs: 5: by gamma; 4middle: by the overlap of their crops.
-
-    Examples:
-
-    abx analyse runs/ab_clip-smoke --figure 4right 9
-
-    abx analyse runs/ab_clip-smoke --figure 7 --image dog.jpg --candidates "a dog" "a ship"
-
-    A run keeps its two newest checkpoints, unless --ckpt.keep-every of its recipe says otherwise."""
+    """Draw the paper's figures of training, of runs of your own."""
 
     run: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN ...")]
-    """Folders of runs, e.g. runs/ab_clip-smoke."""
+    """Folders of runs, e.g. runs/ab_clip-smoke. Of several a figure has all."""
     figure: tuple[Literal["4middle", "4right", "5", "7", "8left", "8right", "9"], ...]
-    """Which figures."""
+    """Which figures. 4right: accuracy of the value head for views near and far. 8left: do the gradients of the two
+    losses pull the same way? 8right: which annotation is an image's own, by reward and by value. 9: which views the
+    value loss teaches most. 7: what is said of one picture. Of several finished runs: 5, by gamma; 4middle, by the
+    overlap of their crops. The others look at all checkpoints that a run has kept: two, unless the --ckpt.keep-every of
+    its recipe says otherwise."""
     out: Path = Path("figures")
     """Folder to write to: FIGURE.png, and FIGURE.json with the numbers and how they were measured."""
     data: str = ""
@@ -66,13 +57,13 @@ class Analyse:
 
 @dataclass(frozen=True)
 class Targets:
-    """Look at what values are told: of a batch reward, best next value, chosen action, target, value and error of all
-    pairs of views, and a page about the largest errors. The newest checkpoint is used."""
+    """See what the values of a batch were told, and where they are most wrong."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of an AB run, e.g. runs/ab_simclr-smoke."""
     out: Path = Path("targets.html")
-    """HTML file to write, which needs nothing but itself; the numbers go beside it, into a file that ends in .npz."""
+    """HTML file to write, which needs nothing but itself: the largest errors. The numbers go beside it, into an .npz:
+    of all pairs of views reward, best next value, chosen action, target, value and error, by the newest checkpoint."""
     data: str = ""
     """Other pictures to look at, as data strings name them. Without, those of the run's own test; where it has none,
     scenes:test for scenes, else other crops of the training data."""

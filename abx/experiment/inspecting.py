@@ -18,6 +18,7 @@ from abx.experiment.drawing import annotation_look
 from abx.experiment.heldout import Held
 from abx.experiment.monitor import within_memory
 from abx.methods.ab import AB
+from abx.types import Views
 
 
 class Inspected(NamedTuple):
@@ -59,6 +60,8 @@ def inspect_targets(held: Held, images: int, batch: int, count: int, out: Path, 
     ]
     if method.augment_value:
         about.insert(1, "The views were augmented as in training; shown is how they were before.")
+    if isinstance(few.reward, Views):
+        about.insert(1, "Annotations are shown as they were cut; they were scored with the augmentation of training.")
     page = targets_page(
         f"{held.run.resolve().name}: what values were told",
         about,

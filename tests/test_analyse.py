@@ -44,7 +44,7 @@ def clip(tmp_path_factory) -> Path:
     """AB over CLIP, whose annotations are captions."""
     out = tmp_path_factory.mktemp("runs") / "clip"
     crops = RandomCrops(n=3, size=16, scale=(0.1, 0.5))
-    data = ABCaptionData(reward_batch=8, value_batch=4, reward_views=RandomCrops(1, 16, (0.5, 1.0)), value_views=crops)
+    data = ABCaptionData(reward_batch=8, value_batch=8, reward_views=RandomCrops(1, 16, (0.5, 1.0)), value_views=crops)
     method = AB(CLIP(BACKBONE, replace(TEXT, vocab=1000, length=64), embed=20), decoder=DECODER, value_embed=20)
     run(tiny("ab", out, method=method, data=data, ckpt=KEPT, eval=OFF, steps=2))
     return out
@@ -151,7 +151,7 @@ def test_figures_of_other_methods(tmp_path, said):
     from small import DINO_
 
     data = ABMultiCropData(
-        reward_batch=8, value_batch=4, reward_views=MultiCrops(pair, RandomCrops(2, 8)), value_views=RandomCrops(3, 16)
+        reward_batch=8, value_batch=8, reward_views=MultiCrops(pair, RandomCrops(2, 8)), value_views=RandomCrops(3, 16)
     )
     dino = AB(DINO_, reward_weight=1.0, decoder=DECODER, value_embed=20)
     run(tiny("ab", tmp_path / "dino", method=dino, data=data, ckpt=KEPT, eval=OFF, steps=2))

@@ -32,8 +32,8 @@ def rewards():
     return jax.nn.softmax(3 * jax.random.normal(jax.random.key(0), (B, N, L)))
 
 
-def solution(p):
-    return (1 - GAMMA) * p + GAMMA * p.max(1, keepdims=True)
+def solution(p, gamma=GAMMA):
+    return (1 - gamma) * p + gamma * p.max(1, keepdims=True)
 
 
 @pytest.mark.parametrize("start", [0.01, 0.99])
@@ -59,8 +59,10 @@ def test_the_fixed_point_of_moves_alone(rewards, start):
             np.testing.assert_allclose(q[b, j, l], wanted, atol=1e-6)
 
 
-def test_a_value_head_learns_the_optimum(rewards):
-    """The package's own decoder, head, target, loss and moving average, on views that their tokens tell apart."""
+@pytest.mark.parametrize("gamma", [GAMMA, pytest.param(0.0, marks=pytest.mark.slow)])
+def test_a_value_head_learns_the_optimum(rewards, gamma):
+    """The package's own decoder, head, target, loss and moving average, on views that their tokens tell apart. Without
+    a discount values are the rewards of the views that are reached."""
     kt, kd, kh, ka = jax.random.split(jax.random.key(1), 4)
     config = DecoderConfig(width=32, depth=1, heads=2, mlp=64, bins=64)
     head = ValueHead(
@@ -77,7 +79,7 @@ def test_a_value_head_learns_the_optimum(rewards):
 
     def step(state, _):
         online, target, opt = state
-        y = losses.value_target(rewards, logits(target), GAMMA)
+        y = losses.value_target(rewards, logits(target), gamma)
         loss, grads = jax.value_and_grad(lambda m: losses.value_loss(logits(m), y))(online)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
             updates, opt = tx.update(grads, opt)
@@ -87,6 +89,6 @@ def test_a_value_head_learns_the_optimum(rewards):
     start = (head, jax.tree.map(jnp.copy, head), tx.init(head))
     (online, _, _), _ = jax.jit(lambda state: jax.lax.scan(step, state, length=1500))(start)
     found = jax.nn.sigmoid(logits(online))
-    wanted = jnp.broadcast_to(solution(rewards)[:, None], found.shape)
+    wanted = jnp.broadcast_to(solution(rewards, gamma)[:, None], found.shape)
     assert float(jnp.abs(jax.nn.sigmoid(logits(head)) - wanted).max()) > 0.2
     np.testing.assert_allclose(found, wanted, atol=0.02)

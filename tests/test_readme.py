@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from abx.cli.analyse import Analyse, Targets
 from abx.cli.data.digest import Digest
 from abx.cli.data.index import Index
 from abx.cli.data.inspect import Inspect
@@ -27,6 +28,8 @@ VERBS = (
     Report,
     ValueMap,
     Replay,
+    Analyse,
+    Targets,
     VerifyResume,
     Table,
     Embed,

@@ -20,19 +20,19 @@ def y(rng):
 
 
 def test_a_perfect_head_has_no_excess_and_the_marginal_has_the_entropy_it_misses(y):
-    perfect = jnp.broadcast_to(values._logit(y)[:, None], (6, 4, 4, 10))
-    np.testing.assert_allclose(values._pair_excess(perfect, y), 0, atol=1e-4)
-    mean = jnp.broadcast_to(values._logit(y.mean((0, 1)))[None, None, None], perfect.shape)
+    perfect = jnp.broadcast_to(values.logit(y)[:, None], (6, 4, 4, 10))
+    np.testing.assert_allclose(values.pair_excess(perfect, y), 0, atol=1e-4)
+    mean = jnp.broadcast_to(values.logit(y.mean((0, 1)))[None, None, None], perfect.shape)
     floor = losses.value_loss(perfect, y)
-    np.testing.assert_allclose(values._pair_excess(mean, y).mean(), losses.value_loss(mean, y) - floor, rtol=1e-4)
+    np.testing.assert_allclose(values.pair_excess(mean, y).mean(), losses.value_loss(mean, y) - floor, rtol=1e-4)
 
 
 def test_the_shrunk_copy_is_at_least_as_good_as_copy_and_as_mean(y):
     moved = ~jnp.eye(4, dtype=bool)[None] & jnp.ones((6, 1, 1), bool)
     best = values._best_shrunk_copy(y, moved)
     for guess in (y, jnp.broadcast_to(y.mean((0, 1)), y.shape)):
-        as_logits = jnp.broadcast_to(values._logit(guess)[:, :, None], (6, 4, 4, 10))
-        assert best <= values._mean(values._pair_excess(as_logits, y), moved) + 1e-5
+        as_logits = jnp.broadcast_to(values.logit(guess)[:, :, None], (6, 4, 4, 10))
+        assert best <= values._mean(values.pair_excess(as_logits, y), moved) + 1e-5
 
 
 def test_metrics_of_a_fresh_network(rng):

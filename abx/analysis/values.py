@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from abx import boxes, losses
+from abx.analysis.gradients import alignment
 from abx.methods.ab import AB, ABCarry, ABModel
 from abx.types import ABBatch
 
@@ -80,7 +81,7 @@ def _metrics(
     there = p.reward.argmax(-1)[:, None]  # b 1 j
     hit, copied = q.argmax(-1) == there, p.reward.argmax(-1)[:, :, None] == there
     loss = lambda logits: losses.value_loss(jnp.broadcast_to(logits, q.shape), y, pairs)
-    floor = loss(_logit(y)[:, None])
+    floor = loss(logit(y)[:, None])
     mean = jnp.broadcast_to(y.mean((0, 1)), y.shape)
     row = {
         "chance": jnp.float32(1 / count),
@@ -89,9 +90,9 @@ def _metrics(
         "copy_accuracy": _mean(copied, moved),
         "entropy_floor": floor,
         "excess": loss(q) - floor,
-        "marginal_excess": loss(_logit(mean)[:, None]) - floor,
+        "marginal_excess": loss(logit(mean)[:, None]) - floor,
         "rotated_excess": loss(rotated) - floor,
-        "moved_excess": _mean(_pair_excess(q, y), moved),
+        "moved_excess": _mean(pair_excess(q, y), moved),
         "copy_excess": _best_shrunk_copy(y, moved),
         "sum_q": jax.nn.sigmoid(q).sum(-1).mean(),
         "sum_y": y.sum(-1).mean(),
@@ -117,27 +118,20 @@ def _gradients(
         value_loss = method.value_loss(whole, p, method.value_target(target, p, carry.step))
         return method.reward_weight * p.reward_loss, method.value_weight * value_loss
 
-    _, pull = jax.vjp(both, model.backbone)
-    one, zero = jnp.float32(1), jnp.float32(0)
-    reward, value = (jax.tree.leaves(pull(weights)[0]) for weights in ((one, zero), (zero, one)))
-    dot = lambda a, b: sum(jnp.vdot(x, y) for x, y in zip(a, b, strict=True))
-    norm_reward, norm_value = jnp.sqrt(dot(reward, reward)), jnp.sqrt(dot(value, value))
-    return {
-        "gradient_ratio": norm_value / norm_reward,
-        "gradient_cosine": dot(reward, value) / (norm_reward * norm_value),
-    }
+    found = alignment(both, model.backbone)
+    return {"gradient_ratio": found.second / found.first, "gradient_cosine": found.cosine}
 
 
-def _logit(y: Float[Array, "*s"]) -> Float[Array, "*s"]:
+def logit(y: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """Logits whose sigmoid is y; clipped where float32 could not hold them."""
     y = jnp.clip(y, 1e-12, 1 - 1e-6)
     return jnp.log(y) - jnp.log1p(-y)
 
 
-def _pair_excess(q: Float[Array, "b i j l"], y: Float[Array, "b j l"]) -> Float[Array, "b i j"]:
+def pair_excess(q: Float[Array, "b i j l"], y: Float[Array, "b j l"]) -> Float[Array, "b i j"]:
     """Value loss above the entropy of the target, pair by pair."""
     bce = jax.nn.softplus(q) - y[:, None] * q
-    own = _logit(y)
+    own = logit(y)
     entropy = jax.nn.softplus(own) - y * own
     return bce.sum(-1) - entropy.sum(-1)[:, None]
 
@@ -147,8 +141,8 @@ def _best_shrunk_copy(y: Float[Array, "b n l"], moved: Bool[Array, "b i j"]) -> 
     mean = y.mean((0, 1), keepdims=True)
 
     def excess(a: Array) -> Array:
-        guess = jnp.broadcast_to(_logit(a * y + (1 - a) * mean)[:, :, None], (*moved.shape, y.shape[-1]))
-        return _mean(_pair_excess(guess, y), moved)
+        guess = jnp.broadcast_to(logit(a * y + (1 - a) * mean)[:, :, None], (*moved.shape, y.shape[-1]))
+        return _mean(pair_excess(guess, y), moved)
 
     return jax.lax.map(excess, jnp.linspace(0, 1, 11)).min()
 

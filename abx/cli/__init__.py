@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 import abx
+from abx.cli.analyse import Analyse, Targets
 from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
 from abx.cli.export import Export
@@ -35,6 +36,8 @@ class Probe:
 Verb = (
     Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
+    | Annotated[Analyse, tyro.conf.subcommand("analyse")]
+    | Annotated[Targets, tyro.conf.subcommand("targets")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]
     | Annotated[VerifyResume, tyro.conf.subcommand("verify-resume")]
     | Annotated[Probe, tyro.conf.subcommand("probe")]
@@ -53,6 +56,8 @@ Runs are made by recipes, e.g. python recipes/ab_simclr.py; see recipes/*.py.
 Examples:
   abx report runs/ab_simclr-smoke
   abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
+  abx analyse runs/ab_simclr-smoke --figure 4right 9 --out figures
+  abx targets runs/ab_simclr-smoke --out targets.html
   abx replay runs/ab_simclr-smoke
   abx verify-resume ab_simclr --workers 0 2
   abx probe --run runs/ab_simclr-smoke

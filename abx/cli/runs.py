@@ -66,7 +66,7 @@ def report(verb: Report) -> None:
     from abx.experiment.folder import facts, verdict
     from abx.log import read_metrics
 
-    _recipe(verb.run)
+    recipe_at(verb.run)
     rows = read_metrics(verb.run / "metrics.jsonl")
     if not rows:
         fail(f"{verb.run} has no figures yet: its metrics.jsonl is missing or empty")
@@ -84,7 +84,7 @@ def value_map(verb: ValueMap) -> None:
     y0, x0, y1, x1 = verb.box
     if not (0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1):
         fail(f"--box must be y0 x0 y1 x1 with 0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1, not {y0} {x0} {y1} {x1}")
-    recipe = _recipe(verb.run)
+    recipe = recipe_at(verb.run)
 
     from abx.data.images import BadImage, decode
     from abx.data.sources import SpecError
@@ -121,7 +121,7 @@ def value_map(verb: ValueMap) -> None:
 
 
 def replay(verb: Replay) -> None:
-    recipe = _recipe(verb.run)
+    recipe = recipe_at(verb.run)
 
     from abx.checkpoint import CheckpointError
     from abx.data.sources import SpecError
@@ -138,7 +138,7 @@ def replay(verb: Replay) -> None:
         print(json.dumps(node))
 
 
-def _recipe(run: Path) -> "Recipe":
+def recipe_at(run: Path) -> "Recipe":
     from abx.experiment.folder import recipe_of
 
     if not run.is_dir():

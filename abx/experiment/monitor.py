@@ -78,19 +78,19 @@ class Monitor:
             found = online.spread(online.tokens_of(backbone, self.test.images)[1])
         method = self.recipe.method
         if isinstance(method, AB):
-            batches = (_cut(method, self.batch(i).batch) for i in range(self.recipe.eval.batches))
+            batches = (within_memory(method, self.batch(i).batch) for i in range(self.recipe.eval.batches))
             found |= value_metrics(method, state.model, state.target, state.carry, batches)
         return found
 
 
-def _cut(method: AB[Any], batch: ABBatch) -> ABBatch:
+def within_memory(method: AB[Any], batch: ABBatch, most: int = IMAGES) -> ABBatch:
     """With fewer value images: the figures' noise does not ask for more, and every device holds the whole of it.
 
-    At most `IMAGES`, and no more than have their n² l values in `HELD` bytes, but at least one: of 4 views and 65,536
+    At most `most`, and no more than have their n² l values in `HELD` bytes, but at least one: of 4 views and 65,536
     prototypes that is 32 images.
     """
     n = batch.value.images.shape[1]
-    count = min(IMAGES, max(1, HELD // (4 * n * n * method.base.annotation_count(batch.reward))))
+    count = min(most, max(1, HELD // (4 * n * n * method.base.annotation_count(batch.reward))))
     return batch._replace(value=Views(batch.value.images[:count], batch.value.boxes[:count]))
 
 

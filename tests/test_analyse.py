@@ -112,7 +112,7 @@ def test_targets_of_a_run(ab, said, tmp_path):
     assert (tmp_path / "t.html").read_text().count('<section class="error">') == 10
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_every_figure_of_a_run_whose_annotations_are_captions(clip, said, tmp_path):
     figures = ("4right", "7", "8left", "8right", "9")
     common = ("--batches", 1, "--images", 4, "--out", tmp_path)
@@ -134,7 +134,7 @@ def test_every_figure_of_a_run_whose_annotations_are_captions(clip, said, tmp_pa
     assert (code, err) == (0, "")
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_figures_of_other_methods(tmp_path, said):
     """SLIP has two losses and rewards, but no values; AB over DINO has prototypes."""
     pair, few = RandomCrops(2, 16, (0.2, 1.0)), ("--batches", 1, "--images", 4, "--out", tmp_path)

@@ -42,7 +42,7 @@ def test_losses_of_other_parameters_are_orthogonal_and_no_gradient_has_no_cosine
     assert jnp.isnan(alignment(lambda m: (m["a"].sum(), 0 * m["b"].sum()), at).cosine)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_slip_aligns_the_gradients_of_its_two_losses_on_the_backbone():
     method = SLIP(BACKBONE, TEXT, 20, ssl_hidden=48, ssl_embed=24, photometric=FLIPS)
     rng = np.random.default_rng(0)

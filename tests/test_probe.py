@@ -65,6 +65,7 @@ def data(monkeypatch, tmp_path):
 # --- what it writes ---
 
 
+@pytest.mark.whole
 def test_all_kinds_over_one_pass_of_features(run, data, tmp_path, monkeypatch, capsys):
     recipe, state = run
     passes, original = [], cache.extract

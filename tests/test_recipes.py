@@ -77,6 +77,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> dict[str, 
     return {run: (root / run, text) for run, text in said.items()}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("run", ["ab_simclr", "simclr", "folder", "tar"])
 def test_the_folder_holds_what_was_promised(runs, run):
     out, said = runs[run]
@@ -119,6 +120,7 @@ def test_the_folder_holds_what_was_promised(runs, run):
     assert environment["devices"]
 
 
+@pytest.mark.whole
 def test_what_is_no_picture_is_named_once(runs):
     out, said = runs["folder"]
     lines = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
@@ -126,10 +128,12 @@ def test_what_is_no_picture_is_named_once(runs):
     assert said.count("broken.jpg") >= 1
 
 
+@pytest.mark.whole
 def test_without_labels_the_report_says_what_is_missing(runs):
     assert "no k-NN" in (runs["tar"][0] / "report.txt").read_text()
 
 
+@pytest.mark.whole
 def test_report_of_a_run(runs, capsys):
     cli.main(["report", str(runs["ab_simclr"][0]), "--json"])
     *text, last = capsys.readouterr().out.splitlines()
@@ -147,6 +151,7 @@ def quick_compile():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.mark.whole
 def test_value_map_of_a_picture(runs, pictures, tmp_path, capsys, quick_compile):
     run, image, out = str(runs["ab_simclr"][0]), pictures / "folder" / "dog" / "1.png", tmp_path / "map.png"
     cli.main(["value-map", run, str(image), "--out", str(out), "--box", "0", "0", "0.5", "1", "--network", "target"])

@@ -15,8 +15,8 @@ from abx.analysis.targets_page import targets_page
 
 NAMES = (
     "ab_simclr, in chunks, augmented",
-    pytest.param("ab_clip", marks=pytest.mark.slow),
-    pytest.param("ab_dino, in chunks, moves only", marks=pytest.mark.slow),
+    pytest.param("ab_clip", marks=pytest.mark.whole),
+    pytest.param("ab_dino, in chunks, moves only", marks=pytest.mark.whole),
 )
 
 

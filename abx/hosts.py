@@ -7,15 +7,18 @@ import os
 import re
 import socket
 import sys
+import threading
+import time
 import traceback
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import distributed  # the coordination service's store of keys, which has no public name
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
@@ -23,6 +26,8 @@ from abx import parallel
 
 Tree = TypeVar("Tree")
 
+POLL = 0.5
+"""Seconds between two looks at whether another process has said that it failed."""
 LOST = 13
 """Exit code of a process that ends because another one was lost or failed."""
 JOINING, LEAVING = 300, 60
@@ -159,14 +164,18 @@ def own(tree: Tree, mesh: Mesh) -> Tree:
 def together() -> Iterator[None]:
     """If what is inside fails, all processes end: within a moment of each other and with one clear line.
 
-    Left to itself, one that fails waits for the others, which wait for it, all for minutes. Alone, a
-    process fails as usual.
+    Left to itself, one that fails waits for the others, which wait for it, all for minutes: where they wait for its
+    part of a checkpoint, no connection breaks that would tell them. Alone, a process fails as usual.
     """
+    ending = threading.Lock()  # held by whoever says how it ended
+    if several():
+        threading.Thread(target=_watch, args=(ending,), daemon=True).start()
     try:
         yield
     except BaseException as wrong:
         if not several():
             raise
+        ending.acquire()
         me = f"process {jax.process_index()} of {jax.process_count()}"
         code = wrong.code if isinstance(wrong, SystemExit) else 1
         if of_another(wrong):
@@ -181,10 +190,39 @@ def together() -> Iterator[None]:
             if not type(wrong).__module__.startswith("abx."):  # ours say in a sentence what there is to say
                 traceback.print_exception(wrong)
             print(f"error: {me} failed, and with it all: {wrong}", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not sys.exit: JAX would wait for the others on the way out.
-        os._exit(code if isinstance(code, int) else 1)
+        if code != LOST:
+            with suppress(Exception):
+                distributed.global_state.client.key_value_set(FAILED, me, allow_overwrite=True)
+            time.sleep(3 * POLL if first() else 0)  # the store ends with process 0
+        _exit(code if isinstance(code, int) else 1)
+    ending.acquire()  # nobody speaks after the end
+
+
+FAILED = "abx/failed"
+
+
+def _watch(ending: threading.Lock) -> None:
+    """Until another process says that it has failed; then ends this one."""
+    while True:
+        time.sleep(POLL)
+        try:
+            who = distributed.global_state.client.key_value_try_get(FAILED)
+        except Exception:  # nobody has, or the store is gone, which those notice who wait for something
+            continue
+        # The main thread may see it for itself at this moment.
+        if ending.acquire(blocking=False):
+            me = f"process {jax.process_index()} of {jax.process_count()}"
+            print(f"error: {me}: another process was lost; the same command goes on from the last checkpoint "
+                  f"({who} failed, and says why)", file=sys.stderr)  # fmt: skip
+            _exit(LOST)
+        return
+
+
+def _exit(code: int) -> None:
+    """Not sys.exit: JAX would wait for the others on the way out."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def of_another(wrong: BaseException | None) -> bool:

@@ -49,7 +49,8 @@ ALL = [(name, mesh) for name in ("ab_simclr", "clip", "ab_dino") for mesh in MES
     ],
 )
 def test_five_steps_are_those_of_one_device(name, kind, cut):
-    """Losses and all that training remembers to 1e-5: sums are in another order, no more."""
+    """Losses to 1e-5, and all that training remembers to 1e-5 of the largest number of its array, or of 1: sums are in
+    another order, no more."""
     alone, (devices, how, copies) = program(name), MESHES[kind]
     mesh = parallel.mesh(jax.devices()[:devices], how, copies)
     step, state, batch, shardings = start((METHODS | VARIANTS)[name], mesh)
@@ -66,7 +67,9 @@ def test_five_steps_are_those_of_one_device(name, kind, cut):
     for (path, a), b in zip(
         jax.tree.leaves_with_path(jax.device_get(state)), jax.tree.leaves(jax.device_get(one)), strict=True
     ):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=jax.tree_util.keystr(path))
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=1e-5 * max(1.0, float(np.abs(b).max())), err_msg=jax.tree_util.keystr(path)
+        )
 
 
 def test_a_checkpoint_goes_onto_any_mesh(tmp_path, cut):

@@ -202,7 +202,7 @@ def test_data_that_goes_away_on_one(groups):
     group = groups.start("gone", "--data.train", "folder:some", "--steps", "20000", "--ckpt.every", "0")
     group.wait_for_steps()
     shutil.rmtree(groups.folder / "machine-1" / "some")
-    ends_with_one_line(group, 1, "", 1)
+    ends_with_one_line(group, 1, "records in a row could not be used", 1)
 
 
 @pytest.mark.slow

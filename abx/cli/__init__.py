@@ -11,6 +11,7 @@ import tyro
 import abx
 from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
+from abx.cli.explore import Explore
 from abx.cli.export import Export
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
@@ -35,6 +36,7 @@ class Probe:
 Verb = (
     Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
+    | Annotated[Explore, tyro.conf.subcommand("explore")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]
     | Annotated[VerifyResume, tyro.conf.subcommand("verify-resume")]
     | Annotated[Probe, tyro.conf.subcommand("probe")]
@@ -53,6 +55,7 @@ Runs are made by recipes, e.g. python recipes/ab_simclr.py; see recipes/*.py.
 Examples:
   abx report runs/ab_simclr-smoke
   abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
+  abx explore runs/ab_simclr-smoke picture.jpg --out explorer.html
   abx replay runs/ab_simclr-smoke
   abx verify-resume ab_simclr --workers 0 2
   abx probe --run runs/ab_simclr-smoke

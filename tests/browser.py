@@ -30,9 +30,8 @@ CODES = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab
 
 def path() -> str | None:
     """Of the browser on this machine."""
-    return next(
-        (found for name in (os.environ.get("ABX_BROWSER", ""), *NAMES) if name and (found := shutil.which(name))), None
-    )
+    found = (shutil.which(name) for name in (os.environ.get("ABX_BROWSER", ""), *NAMES) if name)
+    return next(filter(None, found), None)
 
 
 class Browser:
@@ -116,8 +115,9 @@ class Browser:
     def middle(self, selector: str) -> tuple[float, float]:
         """Of an element, in pixels of the window; it is scrolled to."""
         x, y = self.js(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'nearest'}}); "
-            "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            "e.scrollIntoView({block: 'nearest'}); const r = e.getBoundingClientRect();"
+            "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
         return x, y
 

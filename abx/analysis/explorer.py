@@ -25,8 +25,8 @@ from abx.analysis.value_grid import (
     TARGET_AREAS,
     BoxGrid,
     ValueGrid,
+    both_grids,
     most_valued,
-    pixel_grid,
     value_grid,
 )
 from abx.methods.ab import AB, ABCarry, ABModel
@@ -109,10 +109,7 @@ def explore(
         size: side of a view in pixels, as the networks were trained on.
         places: positions of source and target boxes along each side of the picture.
     """
-    sources, targets = (
-        pixel_grid(picture.shape[:2], areas, p)  # type: ignore[arg-type]  # the first two of three
-        for areas, p in zip((SOURCE_AREAS, TARGET_AREAS), places, strict=True)
-    )
+    sources, targets = both_grids((picture.shape[0], picture.shape[1]), places)
     grids = (sources.flat, targets.flat)
     if looks is None:
         model, _ = list(checkpoints.values())[-1]

@@ -60,6 +60,11 @@ def pixel_grid(hw: tuple[int, int], areas: Sequence[float], places: int) -> BoxG
     return BoxGrid(np.array(found, np.float32), tuple(areas))
 
 
+def both_grids(hw: tuple[int, int], places: tuple[int, int]) -> tuple[BoxGrid, BoxGrid]:
+    """Of source and of target boxes, with so many places along each side."""
+    return pixel_grid(hw, SOURCE_AREAS, places[0]), pixel_grid(hw, TARGET_AREAS, places[1])
+
+
 def _corners(room: int, places: int) -> list[float]:
     return [float(np.rint(room / 2))] if places == 1 else np.rint(np.linspace(0, room, places)).tolist()
 
@@ -153,7 +158,8 @@ def _logits(
     method: AB[Any], model: ABModel, tokens: Float[Array, "s t d"], actions: Array, psi: Float[Array, "l e"]
 ) -> Float[Array, "s g l"]:
     """One source at a time, as for `_tokens`."""
-    return jax.lax.map(lambda each: logits_from(method, model, *each, psi), (tokens, jnp.asarray(actions)))
+    each = (tokens, jnp.asarray(actions))
+    return jax.lax.map(lambda source: logits_from(method, model, source[0], source[1], psi), each)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -162,8 +168,8 @@ def _highest(
 ) -> Float[Array, " l"]:
     """Over all moves, never holding the values of all."""
 
-    def higher(so_far: Array, each: tuple[Array, Array]) -> tuple[Array, None]:
-        return jnp.maximum(so_far, logits_from(method, model, *each, psi).max(0)), None
+    def higher(so_far: Array, source: tuple[Array, Array]) -> tuple[Array, None]:
+        return jnp.maximum(so_far, logits_from(method, model, source[0], source[1], psi).max(0)), None
 
     return jax.lax.scan(higher, jnp.full(len(psi), -jnp.inf), (tokens, jnp.asarray(actions)))[0]
 

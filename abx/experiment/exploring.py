@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from abx.analysis.explorer import MOST, Annotation, Exploration, explore, page_bytes
-from abx.analysis.value_grid import SOURCE_AREAS, TARGET_AREAS, most_valued, pixel_grid
+from abx.analysis.value_grid import both_grids, most_valued
 from abx.data.images import BadImage, decode
 from abx.data.sources import SpecError
 from abx.data.streams import open_sources
@@ -121,11 +121,8 @@ def _annotated(
     batch = recipe.data.blank().reward if alone else _reward_batch(recipe)
     if given:
         return annotate(method, *network, given, batch, texts, alone=alone)
-    grids = (
-        pixel_grid(picture.shape[:2], areas, p).flat  # type: ignore[arg-type]  # the first two of three
-        for areas, p in zip((SOURCE_AREAS, TARGET_AREAS), places, strict=True)
-    )
-    chosen = most_valued(method, network[0], picture, *grids, batch, count, size=view).tolist()
+    sources, targets = (grid.flat for grid in both_grids((picture.shape[0], picture.shape[1]), places))
+    chosen = most_valued(method, network[0], picture, sources, targets, batch, count, size=view).tolist()
     looks = {}
     for i in chosen:
         look = annotation_look(batch, i, texts)

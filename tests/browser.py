@@ -49,7 +49,7 @@ class Browser:
         os.close(theirs[1])
         os.set_blocking(theirs[0], False)
         self._write, self._read, self._buffer, self._last = ours[1], theirs[0], b"", 0
-        self._session = ""
+        self._session, self._held = "", False
         self.requests: list[str] = []
         self.errors: list[str] = []
         (page,) = (t for t in self.send("Target.getTargets")["targetInfos"] if t["type"] == "page")
@@ -122,8 +122,10 @@ class Browser:
         return x, y
 
     def mouse(self, kind: str, x: float, y: float) -> None:
-        button = "none" if kind == "mouseMoved" else "left"
-        self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=1, clickCount=1)
+        """mouseMoved, mousePressed or mouseReleased, of the left button."""
+        self._held = kind == "mousePressed" or (kind == "mouseMoved" and self._held)
+        button = "left" if self._held or kind == "mouseReleased" else "none"
+        self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=int(self._held), clickCount=1)
 
     def press(self, x: float, y: float) -> None:
         self.mouse("mouseMoved", x, y)

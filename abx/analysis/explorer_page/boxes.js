@@ -100,14 +100,14 @@ class Movable {
     };
     const drop = () => {
       this.ghost.hidden = true;
-      this.element.removeEventListener("pointermove", drag);
-      this.element.removeEventListener("pointerup", drop);
-      this.element.removeEventListener("pointercancel", drop);
+      window.removeEventListener("pointermove", drag);
+      window.removeEventListener("pointerup", drop);
+      window.removeEventListener("pointercancel", drop);
       this.settled();
     };
-    this.element.addEventListener("pointermove", drag);
-    this.element.addEventListener("pointerup", drop);
-    this.element.addEventListener("pointercancel", drop);
+    window.addEventListener("pointermove", drag);
+    window.addEventListener("pointerup", drop);
+    window.addEventListener("pointercancel", drop);
   }
 
   key(event) {

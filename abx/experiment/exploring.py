@@ -118,7 +118,7 @@ def _annotated(
     view: int,
 ) -> Annotated:
     texts = recipe.data.streams()["reward"].texts
-    batch = recipe.data.blank().reward if alone else _reward_batch(recipe)
+    batch = recipe.data.blank().reward if alone else reward_batch(recipe)
     if given:
         return annotate(method, *network, given, batch, texts, alone=alone)
     sources, targets = (grid.flat for grid in both_grids((picture.shape[0], picture.shape[1]), places))
@@ -133,7 +133,7 @@ def _annotated(
     return Annotated(batch, looks, f"These are the most valued, somewhere on the picture, of {total} annotations.")
 
 
-def _reward_batch(recipe: Recipe) -> Any:
+def reward_batch(recipe: Recipe) -> Any:
     """That of the value map of a run; one picture each, as no probe is asked for."""
     recipe = replace(recipe, eval=replace(recipe.eval, train_images=1, test_images=1))
     try:

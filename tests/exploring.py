@@ -4,9 +4,12 @@ import base64
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from small import DINO_, SIMCLR, TEXT, ab
 
@@ -48,9 +51,11 @@ def saved_run(folder: Path, name: str, steps: tuple[int, ...] = (1, 3)) -> tuple
     (folder / "config.json").write_text(json.dumps(to_json(recipe)))
     tx, states = recipe.optim.build(3), {}
     with Checkpoints(folder / "checkpoints", keep=9) as checkpoints:
+        fresh = train.init(method, tx, 0, data.blank())
         for step in steps:
-            fresh = train.init(method, tx, step, data.blank())
-            states[step] = fresh._replace(step=np.int32(step) + 0 * fresh.step)
+            larger = partial(jnp.multiply, jnp.float32(1 + step / 50))
+            online, target = (jax.tree.map(larger, model) for model in (fresh.model, fresh.target))
+            states[step] = fresh._replace(step=0 * fresh.step + np.int32(step), model=online, target=target)
             checkpoints.save(step, states[step], {})
     return recipe, states
 

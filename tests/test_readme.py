@@ -13,6 +13,7 @@ from abx.cli.data.inspect import Inspect
 from abx.cli.data.prepare import Prepare
 from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
+from abx.cli.explore import Explore
 from abx.cli.export import Export
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
@@ -27,6 +28,7 @@ PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / 
 VERBS = (
     Report,
     ValueMap,
+    Explore,
     Replay,
     Analyse,
     Targets,

@@ -4,11 +4,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from abx import boxes
+from abx.analysis.value_grid import logits_from
 from abx.methods.ab import AB, ABCarry, ABModel
 
 
@@ -65,10 +65,7 @@ def _values(
 ) -> tuple[Float[Array, "l g"], Float[Array, " l"]]:
     base = method.base
     encoded = base.encode_target(model.base, base.prepare(annotated, None))  # not augmented, as they are shown
-    tokens = model.backbone(view)[None, None]  # one image, one view
-    if not method.actions:
-        actions = 0 * actions + jnp.array([0.0, 0.0, 1.0, 1.0])  # the only one that it has been trained on
-    phi = model.value.phi(tokens, actions[None, None])
+    tokens = model.backbone(view)
     psi = base.annotations(model.value.annotation_head, encoded)
-    values = jax.nn.sigmoid(model.value.logits(phi, psi))[0, 0].T
-    return values, base.reward(model.base, carry.base, tokens, encoded)[0, 0]
+    values = jax.nn.sigmoid(logits_from(method, model, tokens, actions, psi)).T
+    return values, base.reward(model.base, carry.base, tokens[None], encoded)[0]

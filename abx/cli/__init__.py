@@ -12,6 +12,7 @@ import abx
 from abx.cli.analyse import Analyse, Targets
 from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
+from abx.cli.explore import Explore
 from abx.cli.export import Export
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
@@ -36,6 +37,7 @@ class Probe:
 Verb = (
     Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
+    | Annotated[Explore, tyro.conf.subcommand("explore")]
     | Annotated[Analyse, tyro.conf.subcommand("analyse")]
     | Annotated[Targets, tyro.conf.subcommand("targets")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]
@@ -56,6 +58,7 @@ Runs are made by recipes, e.g. python recipes/ab_simclr.py; see recipes/*.py.
 Examples:
   abx report runs/ab_simclr-smoke
   abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
+  abx explore runs/ab_simclr-smoke picture.jpg --out explorer.html
   abx analyse runs/ab_simclr-smoke --figure 4right 9 --out figures
   abx targets runs/ab_simclr-smoke --out targets.html
   abx replay runs/ab_simclr-smoke

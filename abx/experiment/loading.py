@@ -43,6 +43,16 @@ def load_subject(run: Path, network: Network = "online", step: str = "newest") -
 
     Raises: SpecError when there is no such checkpoint, or it is of another architecture than config.json says.
     """
+    recipe, state = load_state(run, step)
+    model = state.model if network == "online" else state.target
+    return Subject(model.backbone, os.path.abspath(run), "", network, int(state.step), recipe, model)
+
+
+def load_state(run: Path, step: str = "newest") -> tuple[Recipe, TrainState]:
+    """A run's recipe, and its state at a step, as `load_subject` takes them.
+
+    Raises: SpecError as `load_subject`.
+    """
     recipe = recipe_of(run)
     if not steps_of(run):
         raise SpecError(f"--run {run} holds no checkpoint yet")
@@ -62,9 +72,7 @@ def load_subject(run: Path, network: Network = "online", step: str = "newest") -
         raise SpecError(f"--run: {wrong}") from wrong
     if found is None:
         raise SpecError(f"--run {run} holds no complete checkpoint yet")
-    state = TrainState(*found[0])
-    model = state.model if network == "online" else state.target
-    return Subject(model.backbone, os.path.abspath(run), "", network, int(state.step), recipe, model)
+    return recipe, TrainState(*found[0])
 
 
 def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap") -> Subject:

@@ -192,7 +192,7 @@ def together() -> Iterator[None]:
             print(f"error: {me} failed, and with it all: {wrong}", file=sys.stderr)
         if code != LOST:
             with suppress(Exception):
-                distributed.global_state.client.key_value_set(FAILED, me, allow_overwrite=True)
+                _store().key_value_set(FAILED, me, allow_overwrite=True)
             time.sleep(3 * POLL if first() else 0)  # the store ends with process 0
         _exit(code if isinstance(code, int) else 1)
     ending.acquire()  # nobody speaks after the end
@@ -201,12 +201,17 @@ def together() -> Iterator[None]:
 FAILED = "abx/failed"
 
 
+def _store() -> Any:
+    """Where the processes leave word for each other."""
+    return distributed.global_state.client
+
+
 def _watch(ending: threading.Lock) -> None:
     """Until another process says that it has failed; then ends this one."""
     while True:
         time.sleep(POLL)
         try:
-            who = distributed.global_state.client.key_value_try_get(FAILED)
+            who = _store().key_value_try_get(FAILED)
         except Exception:  # nobody has, or the store is gone, which those notice who wait for something
             continue
         # The main thread may see it for itself at this moment.

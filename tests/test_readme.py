@@ -45,7 +45,16 @@ VERBS = (
     Show,
     RandomCrops,
 )
-LAUNCHERS = {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--signal", "--worker", "--command"}
+LAUNCHERS = {
+    "--nodes",
+    "--ntasks-per-node",
+    "--gpus-per-node",
+    "--cpus-per-task",
+    "--requeue",
+    "--signal",
+    "--worker",
+    "--command",
+}
 """Flags of SLURM's and Google's commands."""
 
 

@@ -50,13 +50,15 @@ class Replicate:
     """tiny: 6,144 views a row, to see that everything works; small: 20 million views a row, an accelerator; paper:
     ViT-S/16, 224 pixels, 800 million views a row."""
     rows: tuple[str, ...] = ("*",)
-    """Which rows, by name or pattern: 'imagenet/*', '*/ab_clip', 'controls/*'. In quotes, or the shell may read them."""
+    """Which rows, by name or pattern: 'imagenet/*', '*/ab_clip', 'controls/*'. In quotes, as shells read them too."""
     minutes: float = 60.0
     """How long to work. Every row and seed gets an equal share; what one does not need goes to the others."""
     in_order: bool = False
     """Finish each row before the next one, in place of equal shares."""
     seeds: int = 0
     """How many seeds of each row; 0 = as the budget says: tiny 1, small and paper 3."""
+    views: int = 0
+    """How many views a row sees, in place of the budget's; 0 = as the budget says."""
     data: Path | None = None
     """Folder of the small sets that stand in for the paper's data, see docs/replication.md. Without, all is drawn
     (`scenes`): everything runs, and rows that differ in their data alone are alike."""
@@ -99,7 +101,7 @@ def replicate(verb: Replicate) -> None:
     if unknown:
         near = get_close_matches(unknown[0], list(BY_NAME), n=1)
         fail(f"--rows: no row is called {unknown[0]}; " + (f"did you mean {near[0]}?" if near else "--list names all"))
-    for name, value, least in (("minutes", verb.minutes, 0), ("seeds", verb.seeds, 0)):
+    for name, value, least in (("minutes", verb.minutes, 0), ("seeds", verb.seeds, 0), ("views", verb.views, 0)):
         if not value >= least:
             fail(f"--{name} must be at least {least}, not {value}")
     if verb.data is not None and not verb.data.is_dir():
@@ -110,6 +112,7 @@ def replicate(verb: Replicate) -> None:
     environment = dict(os.environ)
     jax.config.update("jax_platforms", "cpu")
     budget = BUDGETS[verb.budget]
+    budget = budget._replace(views=verb.views or budget.views)
     data = verb.data.resolve() if verb.data else None
     out = verb.out.resolve()
     standins = StandIns(data, out / MADE)
@@ -153,7 +156,8 @@ def _listed(row: Row, out: Path) -> str:
 
 def _settle(verb: Replicate, out: Path, data: Path | None) -> None:
     """Exits with 2 where the folder holds runs of another budget or other data: they could not be compared."""
-    mine, path = {"budget": verb.budget, "data": str(data) if data else ""}, out / KEPT
+    views = verb.views or BUDGETS[verb.budget].views
+    mine, path = {"budget": verb.budget, "views": views, "data": str(data) if data else ""}, out / KEPT
     if path.exists():
         there = json.loads(path.read_text())
         for name, value in mine.items():
@@ -195,7 +199,7 @@ def _about(out: Path) -> dict[str, str]:
         days.add(f"{datetime.fromtimestamp(path.stat().st_mtime, UTC):%Y-%m-%d}")
     return {
         "budget": kept["budget"],
-        "views a row": f"{BUDGETS[kept['budget']].views or 800_000_000:,}",
+        "views a row": f"{kept['views'] or 800_000_000:,}",
         "data": "stand-ins from a folder" if kept["data"] else "drawn scenes for everything",
         "command": kept["command"],
         "devices": "; ".join(devices),

@@ -15,7 +15,7 @@ class Budget(NamedTuple):
     images: int
     """Pictures, at most, of those evaluations, to train on and to test on each."""
     vocabulary: int
-    """Tokens that are learnt from the captions of the stand-ins; the built-in pictures have a vocabulary of their own."""
+    """Tokens that are learnt from the captions of the stand-ins; drawn pictures have a vocabulary of their own."""
     probe: tuple[str, ...]
     """Flags of the probe."""
     finetune: bool

@@ -1,4 +1,4 @@
-"""Collages: several real objects on a canvas, with their boxes, their classes and generated captions. Stands for COCO."""
+"""Collages, for COCO: several real objects on a canvas, with their boxes, their classes and generated captions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -32,18 +32,18 @@ class Gain(NamedTuple):
     views: tuple[int, int]
     """That both have seen."""
     paper: float | None
+    alike: bool = False
+    """Whether all seeds have the same sign."""
 
     @property
     def sign(self) -> str:
-        """Whether ours points where the paper's does: agrees, disagrees; unclear where seeds point both ways or there
-        is but one; missing."""
+        """Whether ours points where the paper's does, and how sure that is; or what is missing for it."""
         if self.ours is None or self.paper is None:
             return "missing" if self.ours is None else "no figure of the paper's"
         said = "agrees" if self.ours * self.paper > 0 else "disagrees"
         if self.seeds < 2:
             return f"{said}, but of one seed"
-        assert self.spread is not None
-        return said if self.spread < 2 * abs(self.ours) else f"{said}, within the spread of seeds"
+        return said if self.alike else f"{said}, and seeds differ in it"
 
 
 class Figure(NamedTuple):
@@ -116,7 +116,8 @@ def _gain(each: Comparison, place: Place | None, column: Column, runs: Runs, pap
     deltas = [a[0] - b[0] for a, b in pairs]
     spread = max(deltas) - min(deltas) if len(deltas) > 1 else None
     views = max(a[1] for a, _ in pairs), max(b[1] for _, b in pairs)
-    return Gain(each, table, column.name, sum(deltas) / len(deltas), spread, len(deltas), views, paper)
+    alike = all(delta > 0 for delta in deltas) or all(delta < 0 for delta in deltas)
+    return Gain(each, table, column.name, sum(deltas) / len(deltas), spread, len(deltas), views, paper, alike)
 
 
 def _paper(of: Row, over: Row, place: Place | None, column: Column) -> float | None:
@@ -141,8 +142,8 @@ def as_json(runs: Runs, about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything, null where there is nothing; what is missing is listed as well. Percentages and points."""
     told = [
         {"row": f.row, "table": f.place.table, "title": f.place.title, "column": f.column, "paper": f.paper}
-        | {"ours": f.ours and f.ours.percent, "spread": f.ours and f.ours.spread, "seeds": f.ours.seeds if f.ours else 0}
-        | {"views": f.ours and f.ours.views}
+        | {"ours": f.ours and f.ours.percent, "spread": f.ours and f.ours.spread, "views": f.ours and f.ours.views}
+        | {"seeds": f.ours.seeds if f.ours else 0}
         for f in figures(runs)
     ]  # fmt: skip
     gained = [
@@ -164,7 +165,7 @@ def markdown(runs: Runs, about: Mapping[str, Any]) -> str:
     lines = ["# A small replication", "", *(f"- {name}: {said}" for name, said in about.items() if said), ""]
     lines += [
         "What the stand-in data can and cannot show: docs/replication.md. Per cent and points; `-`: we have no figure;",
-        "empty: the paper has none. (x): highest minus lowest over seeds. A difference is that of runs of the same seed.",
+        "empty: the paper has none. (x): highest minus lowest over seeds. Differences are of runs of the same seed.",
         "",
         "## Differences",
         "",
@@ -202,7 +203,7 @@ def summary(runs: Runs) -> str:
     sure = [g for g in agree if g.sign == "agrees"]
     return (
         f"Of {len(with_paper)} differences in the paper's tables we have {len(have)}; the sign of {len(agree)} agrees, "
-        f"of {len(sure)} beyond the spread of two seeds or more."
+        f"of {len(sure)} in every one of two seeds or more."
     )
 
 

@@ -243,19 +243,17 @@ def sweeps() -> list[Sweep]:
             ("AB_DINO, rewards from ImageNet", ((None, f"{name}-rewards-imagenet/ab_dino"),)),
         )
         mixtures.append(Sweep("3", f"Figure 3: mixtures of ImageNet and {name}", "ImageNet, decoder", y, lines))
-    whole = lambda recipe: (1.0, f"cc12m-captions/{recipe}")
-    sizes = tuple(
-        (RECIPES[recipe], tuple(sorted([(f, f"figure4-left/{recipe}-{s}") for s, f in WIDTHS.items()] + [whole(recipe)])))
-        for recipe in ("clip", "ab_clip")
-    )  # fmt: skip
-    near = tuple(
-        (RECIPES[recipe], tuple((o, f"figure4-middle/{recipe}{o:+g}") for o in OVERLAPS)) for recipe in ("dino", "ab_dino")
-    )  # fmt: skip
+    sizes, near = [], []
+    for recipe in ("clip", "ab_clip"):
+        others = [(factor, f"figure4-left/{recipe}-{size}") for size, factor in WIDTHS.items()]
+        sizes.append((RECIPES[recipe], tuple(sorted([*others, (1.0, f"cc12m-captions/{recipe}")]))))
+    for recipe in ("dino", "ab_dino"):
+        near.append((RECIPES[recipe], tuple((o, f"figure4-middle/{recipe}{o:+g}") for o in OVERLAPS)))
     gammas = tuple(sorted([(g, f"figure5/gamma-{g:g}") for g in GAMMAS] + [(0.5, "cc12m-captions/ab_clip")]))
     return [
         *mixtures,
-        Sweep("4left", "Figure 4 left: width of the backbone", "width, of the preset's", "ImageNet", sizes),
-        Sweep("4middle", "Figure 4 middle: overlap of crops", "overlap", "ImageNet", near),
+        Sweep("4left", "Figure 4 left: width of the backbone", "width, of the preset's", "ImageNet", tuple(sizes)),
+        Sweep("4middle", "Figure 4 middle: overlap of crops", "overlap", "ImageNet", tuple(near)),
         Sweep("5", "Figure 5: discount", "gamma", "ImageNet", (("AB_CLIP", gammas),)),
     ]
 

@@ -248,12 +248,12 @@ def test_collages_come_back_as_records(tmp_path):
     (small / "classes.txt").write_text("0\tn0\tcat, felis\n1\tn1\tdog\n")
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
-            members = []
+        members = []
         for i in range(4):
             file = io.BytesIO()
             Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(file, "JPEG")
             members += [(f"p{i}.jpg", file.getvalue()), (f"p{i}.cls", b"%d" % (i % 2))]
-        making._shard(small / f"tinyimagenet-{split}-00000.tar", members)
+        making.write_shard(small / f"tinyimagenet-{split}-00000.tar", members)
     making.write_collages(small, made, 6, 3)
     source = open_source(f"tar:{made}/collages-train.tar")
     assert len(source) == 6

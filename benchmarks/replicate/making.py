@@ -61,7 +61,7 @@ def write_collages(small: Path, made: Path, train_canvases: int, val_canvases: i
             said = {"boxes": made_up.boxes, "labels": made_up.labels, "captions": made_up.captions}
             members += [(f"collage_{i:05}.jpg", file.getvalue()), (f"collage_{i:05}.json", json.dumps(said).encode())]
         _written(made / "objects.txt", "".join(f"{i}\t{name}\n" for i, name in enumerate(names)).encode())
-        _shard(made / f"collages-{split}.tar", members)
+        write_shard(made / f"collages-{split}.tar", members)
 
 
 def write_clips(small: Path, made: Path) -> None:
@@ -89,10 +89,10 @@ def write_clips(small: Path, made: Path) -> None:
             said = {"verb": verbs[record.verb], "noun": nouns[record.noun]}
             assert isinstance(record.image, bytes)
             members += [(f"frame_{i:05}.jpg", record.image), (f"frame_{i:05}.json", json.dumps(said).encode())]
-        _shard(made / f"clips-{split}.tar", members)
+        write_shard(made / f"clips-{split}.tar", members)
 
 
-def _shard(path: Path, members: Iterable[Member]) -> None:
+def write_shard(path: Path, members: Iterable[Member]) -> None:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in members:

@@ -140,7 +140,7 @@ def test_no_turn_is_too_short_to_start_in():
 
 def test_what_fails_or_gets_nowhere_is_told():
     fake = Fake(broken=10, stuck=10, well=10)
-    run = lambda job, commands, seconds: {"broken": 2, "stuck": 143}.get(job.name, None) or fake(job, commands, seconds)
+    run = lambda job, commands, seconds: {"broken": 2, "stuck": 143}.get(job.name) or fake(job, commands, seconds)
     done = work(fake.jobs(), 1000, run, clock=lambda: fake.time, say=lambda sentence: None)
     assert done.finished == ["well"]
     assert done.left == []

@@ -134,6 +134,8 @@ def replicate(verb: Replicate) -> None:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on", file=sys.stderr)
         raise SystemExit(130) from None
+    except ValueError as wrong:  # a row that this budget or this data cannot be
+        fail(str(wrong))
     print(f"{len(done.finished)} of {len(jobs)} finished")
     if done.left:
         print(f"{len(done.left)} left, with which the same command goes on: {', '.join(done.left)}")

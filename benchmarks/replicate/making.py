@@ -12,15 +12,15 @@ from abx.data.specs import open_source
 from abx.data.tokenizers.corpus import corpus
 from abx.data.tokenizers.sentence import train
 from benchmarks.replicate.collages import boxes_of, collage, cuts
-from benchmarks.replicate.standins import TOKENIZER, StandIns
+from benchmarks.replicate.standins import DRAWN, TOKENIZER, StandIns
 
 TRAIN, VAL = 3_000, 500
 """Collages."""
 KEPT = (0.6, 0.7)
 """Of a clip: up to the first share is trained on, from the second on tested; neighbouring frames are all but equal."""
 QUALITY = 90
-TEXTS = 20_000
-"""Of each set, at most, that tokens are learnt from."""
+TEXTS, DRAWN_TEXTS = 20_000, 2_000
+"""Of each set, at most, that tokens are learnt from; of drawn pictures fewer, as each has to be drawn."""
 Member = tuple[str, bytes]
 
 
@@ -40,7 +40,10 @@ def make(where: StandIns, vocabulary: int, say: Callable[[str], None] = print) -
         specs = [spec for name in ("cc12m", "coco") for _, spec in where.parts(name)]
         say(f"learning {vocabulary:,} tokens of the captions of {', '.join(specs)}")
         # Part by part: of a mixture each record counts the same, and there are 100,000 drawn ones.
-        texts = [text for spec in specs for text in corpus(open_source(spec), "captions", TEXTS, lambda done: None)]
+        texts = list[str]()
+        for spec in specs:
+            limit = DRAWN_TEXTS if spec == DRAWN else TEXTS
+            texts += corpus(open_source(spec), "captions", limit, lambda done: None)
         _written(made / TOKENIZER, train(texts, vocabulary))
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -129,6 +130,7 @@ def replicate(verb: Replicate) -> None:
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
     environment.setdefault("ABX_CACHE", str(out / "cache"))
     say = lambda sentence: print(sentence, flush=True)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         done = work(jobs, 60 * verb.minutes, process(environment, ROOT), in_order=verb.in_order, say=say)
     except KeyboardInterrupt:

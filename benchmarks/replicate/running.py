@@ -1,5 +1,6 @@
 """Jobs in turn, within a time: what is finished is not done again, what was cut short goes on."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -93,8 +94,6 @@ def process(environment: Mapping[str, str], root: Path) -> Runner:
     """In a process of its own, what it says going to the job's log. It is told to stop by SIGTERM."""
 
     def run(job: Job, commands: Sequence[Sequence[str]], seconds: float) -> int:
-        import json
-
         job.log.parent.mkdir(parents=True, exist_ok=True)
         line = [sys.executable, "-m", "benchmarks.replicate.job", json.dumps([list(each) for each in commands])]
         with job.log.open("ab") as log:
@@ -105,7 +104,7 @@ def process(environment: Mapping[str, str], root: Path) -> Runner:
                 return started.wait(seconds)
             except subprocess.TimeoutExpired:
                 return _stopped(started)
-            except KeyboardInterrupt:
+            except BaseException:  # Ctrl-C, a signal: nothing is left behind that goes on writing
                 _stopped(started)
                 raise
 

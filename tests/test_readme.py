@@ -21,6 +21,7 @@ from abx.cli.tokenizer import Show, Train
 from abx.cli.verify import VerifyResume
 from abx.data.views import RandomCrops
 from abx.experiment.cli import flags
+from benchmarks.replicate.__main__ import Replicate, ReportOf
 from recipes import NAMES, load
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +44,8 @@ VERBS = (
     Prepare,
     Train,
     Show,
+    Replicate,
+    ReportOf,
     RandomCrops,
 )
 LAUNCHERS = {

@@ -1,0 +1,37 @@
+"""How large the runs are: three budgets, each of one preset of the recipes."""
+
+from typing import NamedTuple
+
+
+class Budget(NamedTuple):
+    preset: str
+    """Of the recipes, and of the probe."""
+    views: int
+    """That a row sees in training, each crop counting once; 0 = as many as the preset has."""
+    seeds: int
+    """Where --seeds says nothing. METHODS §8 asks for three."""
+    evals: int
+    """Evaluations after the first, for learning curves."""
+    images: int
+    """Pictures, at most, of those evaluations, to train on and to test on each."""
+    vocabulary: int
+    """Tokens that are learnt from the captions of the stand-ins; drawn pictures have a vocabulary of their own."""
+    probe: tuple[str, ...]
+    """Flags of the probe."""
+    finetune: bool
+
+
+BUDGETS = {
+    # Whether every row runs, learns something and is reported; no more than that. METHODS §8 would sweep the learning
+    # rate on the base: the presets' stand for that, in all budgets. Of fewer pictures not all 100 classes are drawn.
+    "tiny": Budget(
+        "smoke", 6_144, 1, 2, 300, 512,
+        ("--train-images", "1500", "--test-images", "300", "--linear.epochs", "20", "--map.epochs", "4",
+         "--decoder.epochs", "4", "--decoder.net.depth", "2", "--decoder.detection-order", "area"),
+        False,
+    ),
+    "small": Budget("small", 20_000_000, 3, 20, 2_000, 2_000, ("--decoder.detection-order", "area"), True),
+    "paper": Budget("paper", 0, 3, 20, 5_000, 4_000, (), True),
+}  # fmt: skip
+"""tiny: all rows in under an hour on two cores. small: 20 million views a row, an accelerator. paper: ViT-S/16, 224
+pixels and 800 million views, a day of an accelerator a row."""

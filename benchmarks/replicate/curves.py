@@ -1,0 +1,89 @@
+"""Learning curves of all rows, and the figures that several rows make, on one page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from abx.analysis.charts import Curve, chart, colour
+from abx.analysis.page import beside, text, under
+from abx.analysis.paper import Column
+from abx.log import read_metrics
+from benchmarks.replicate.report import Runs, cell
+from benchmarks.replicate.rows import ROWS, Place, Row, Sweep, sweeps
+
+SHOWN = {
+    "eval/attentive_top1": ("attentive probe, pictures for ImageNet", 100.0, "per cent"),
+    "eval/knn_top1": ("k-NN, pictures for ImageNet", 100.0, "per cent"),
+    "reward/loss": ("loss of the base", 1.0, ""),
+}
+"""Figures of metrics.jsonl."""
+SIZE = (260, 170)
+COLUMNS = {
+    "ImageNet": Place(2, "CC12M, no captions").block.columns[0],
+    "COCO detect AP50": Place(3, "COCO").block.columns[1],
+    "EK action": Place(3, "Epic-Kitchens").block.columns[1],
+}
+"""Of sweeps, by name."""
+assert all(column.name == name for name, column in COLUMNS.items())
+
+
+def draw(out: Path, runs: Runs, footer: str) -> Image.Image:
+    """A line of charts for each group of rows that has any metrics, then the figures.
+
+    A curve is the mean over seeds, its band from the lowest to the highest.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in ROWS:
+        if any((out / row.name).glob("seed-*/metrics.jsonl")):
+            groups.setdefault(row.name.split("/")[0], []).append(row)
+    blocks = []
+    for name, rows in groups.items():
+        charts = [_learning(out, rows, metric) for metric in SHOWN]
+        blocks += [text(name, 17), beside(charts, 20)]
+    found = [_sweep(sweep, runs) for sweep in sweeps()]
+    if drawn := [each for each in found if each is not None]:
+        blocks += [text("Figures", 17), *(beside(drawn[i : i + 3], 20) for i in range(0, len(drawn), 3))]
+    return under(
+        [text("Learning curves", 20), *(blocks or [text("nothing was run yet", 15)]), text(footer, 12, 900)], 12
+    )
+
+
+def _learning(out: Path, rows: Sequence[Row], metric: str) -> Image.Image:
+    title, scale, unit = SHOWN[metric]
+    curves = []
+    for number, row in enumerate(rows):
+        seeds = []
+        for folder in sorted((out / row.name).glob("seed-*")):
+            seeds.append({r["step"]: scale * r[metric] for r in read_metrics(folder / "metrics.jsonl") if metric in r})
+        steps = sorted({step for seed in seeds for step in seed})
+        found = [[seed[step] for seed in seeds if step in seed] for step in steps]
+        means = [float(np.mean(each)) for each in found]
+        # The half height of a band about its middle; of one seed none.
+        half = [(max(each) - min(each)) / 2 for each in found]
+        curves.append(Curve(row.name.split("/")[1], steps, means, colour(number), half))
+    return chart(title, curves, "training step", unit, size=SIZE)
+
+
+def _sweep(sweep: Sweep, runs: Runs) -> Image.Image | None:
+    """None, where less than two points of it are there."""
+    curves, points = [], 0
+    for number, (label, places) in enumerate(sweep.lines):
+        there = [(_across(at, name, runs), _of(COLUMNS[sweep.y], name, runs)) for at, name in places]
+        known = [(x, y) for x, y in there if x is not None and y is not None]
+        points += len(known)
+        if known:
+            seeds = {len({run.seed for run in runs[name]}) for _, name in places if name in runs}
+            label += f" (seeds: {' to '.join(map(str, sorted({min(seeds), max(seeds)})))})"
+            curves.append(Curve(label, [x for x, _ in known], [y for _, y in known], colour(number)))
+    return chart(sweep.title, curves, sweep.x, f"{sweep.y}, per cent", size=SIZE) if points > 1 else None
+
+
+def _across(at: float | None, name: str, runs: Runs) -> float | None:
+    return at if at is not None else _of(COLUMNS["ImageNet"], name, runs)
+
+
+def _of(column: Column, name: str, runs: Runs) -> float | None:
+    found = cell(column, runs.get(name, ()))
+    return found and found.percent

@@ -1,0 +1,243 @@
+"""Our figures and differences beside the paper's: as Markdown for people, as JSON for machines."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from abx.analysis.cells import Cell, Found, Run
+from abx.analysis.paper import Column
+from abx.analysis.paper import Row as Printed
+from abx.experiment.results import NoResults, read_runs
+from benchmarks.replicate.plan import asked
+from benchmarks.replicate.rows import BY_NAME, ROWS, Comparison, Place, Row, comparisons
+
+IMAGENET = Place(1, "ImageNet, no labels")
+OF_CONTROLS = tuple(column for column in IMAGENET.block.columns if column.name in ("linear", "decoder"))
+Runs = Mapping[str, Sequence[Run]]
+"""By row, those of each seed that has results."""
+
+
+class Gain(NamedTuple):
+    """What one row has more than another in a column, in points."""
+
+    comparison: Comparison
+    table: int
+    """0: of none of the paper's."""
+    column: str
+    ours: float | None
+    """Mean over seeds that both have."""
+    spread: float | None
+    """Highest minus lowest of the seeds; None of one."""
+    seeds: int
+    views: tuple[int, int]
+    """That both have seen."""
+    paper: float | None
+    alike: bool = False
+    """Whether all seeds have the same sign."""
+
+    @property
+    def sign(self) -> str:
+        """Whether ours points where the paper's does, and how sure that is; or what is missing for it."""
+        if self.ours is None or self.paper is None:
+            return "missing" if self.ours is None else "no figure of the paper's"
+        said = "agrees" if self.ours * self.paper > 0 else "disagrees"
+        if self.seeds < 2:
+            return f"{said}, but of one seed"
+        return said if self.alike else f"{said}, and seeds differ in it"
+
+
+class Figure(NamedTuple):
+    """A row in a column of a table."""
+
+    row: str
+    place: Place
+    column: str
+    paper: float | None
+    ours: Cell | None
+
+
+def collect(out: Path) -> dict[str, list[Run]]:
+    """Whatever was measured, of any row."""
+    found: dict[str, list[Run]] = {}
+    for row in ROWS:
+        for folder in sorted((out / row.name).glob("seed-*")):
+            try:
+                # Untrained networks and such are no runs of the row.
+                found.setdefault(row.name, []).extend(run for run in read_runs([folder]) if run.reward)
+            except NoResults:
+                continue
+    return found
+
+
+def figures(runs: Runs) -> list[Figure]:
+    """All places in the paper's tables, filled or not."""
+    found = []
+    for row in ROWS:
+        for place in row.places:
+            for i, column in enumerate(place.block.columns):
+                found.append(
+                    Figure(
+                        row.name,
+                        place,
+                        column.name,
+                        _printed(row, place).figures[i],
+                        cell(column, runs.get(row.name, ())),
+                    )
+                )
+    return found  # fmt: skip
+
+
+def cell(column: Column, runs: Sequence[Run]) -> Cell | None:
+    return Found.of(column, runs, "").cell(runs)
+
+
+def gains(runs: Runs) -> list[Gain]:
+    """Every comparison, in every column of its tables; controls in those that their rows are measured in."""
+    found = []
+    for each in comparisons():
+        of, over = BY_NAME[each.of], BY_NAME[each.over]
+        columns = [(place, column) for place in of.places for column in place.block.columns if asked(column)]
+        if not over.places:  # a control
+            columns = [(None, column) for column in OF_CONTROLS]
+        for place, column in columns:
+            found.append(_gain(each, place, column, runs, _paper(of, over, place, column)))
+    return found
+
+
+def _gain(each: Comparison, place: Place | None, column: Column, runs: Runs, paper: float | None) -> Gain:
+    mine, his = runs.get(each.of, ()), runs.get(each.over, ())
+    both = Found.of(column, [*mine, *his], "")
+    seeds = lambda whose: {run.seed: said for run in whose if (said := both.of_run(run)) is not None}
+    ours, theirs = seeds(mine), seeds(his)
+    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    table = place.table if place else 0
+    if not pairs:
+        return Gain(each, table, column.name, None, None, 0, (0, 0), paper)
+    deltas = [a[0] - b[0] for a, b in pairs]
+    spread = max(deltas) - min(deltas) if len(deltas) > 1 else None
+    views = max(a[1] for a, _ in pairs), max(b[1] for _, b in pairs)
+    alike = all(delta > 0 for delta in deltas) or all(delta < 0 for delta in deltas)
+    return Gain(each, table, column.name, sum(deltas) / len(deltas), spread, len(deltas), views, paper, alike)
+
+
+def _paper(of: Row, over: Row, place: Place | None, column: Column) -> float | None:
+    """The difference as printed; else of the printed figures, where both stand in the same table."""
+    if place is None:
+        return None
+    mine, i = _printed(of, place), place.block.columns.index(column)
+    if mine.base == over.system and place in over.places:
+        return mine.differences[i]
+    for other in over.places:
+        if other.table == place.table and column in other.block.columns:
+            a, b = mine.figures[i], _printed(over, other).figures[other.block.columns.index(column)]
+            return None if a is None or b is None else round(a - b, 1)
+    return None
+
+
+def _printed(row: Row, place: Place) -> Printed:
+    return next(each for each in place.block.rows if each.system == row.system)
+
+
+def as_json(runs: Runs, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything, null where there is nothing; what is missing is listed as well. Percentages and points."""
+    told = [
+        {"row": f.row, "table": f.place.table, "title": f.place.title, "column": f.column, "paper": f.paper}
+        | {"ours": f.ours and f.ours.percent, "spread": f.ours and f.ours.spread, "views": f.ours and f.ours.views}
+        | {"seeds": f.ours.seeds if f.ours else 0}
+        for f in figures(runs)
+    ]  # fmt: skip
+    gained = [
+        {"of": g.comparison.of, "over": g.comparison.over, "says": g.comparison.says, "table": g.table or None}
+        | {"column": g.column, "ours": g.ours, "spread": g.spread, "seeds": g.seeds, "views": list(g.views)}
+        | {"paper": g.paper, "sign": g.sign}
+        for g in gains(runs)
+    ]
+    return {"about": dict(about), "figures": told, "gains": gained, "missing": missing(runs)}
+
+
+def missing(runs: Runs) -> list[str]:
+    """Rows without any result."""
+    return [row.name for row in ROWS if not runs.get(row.name)]
+
+
+def markdown(runs: Runs, about: Mapping[str, Any]) -> str:
+    """The report: how it was made, differences, figures by table, what is missing."""
+    lines = ["# A small replication", "", *(f"- {name}: {said}" for name, said in about.items() if said), ""]
+    lines += [
+        "What the stand-in data can and cannot show: docs/replication.md. Per cent and points; `-`: we have no figure;",
+        "empty: the paper has none. (x): highest minus lowest over seeds. Differences are of runs of the same seed.",
+        "",
+        "## Differences",
+        "",
+        *_grid(
+            ["table", "what", "column", "paper", "ours", "seeds", "views", "sign"],
+            [
+                [f"{g.table or ''}", g.comparison.says + _where(g), g.column, _signed(g.paper), _ours(g), f"{g.seeds}",
+                 _views(g), g.sign]
+                for g in gains(runs)
+            ],
+        ),
+        "",
+        summary(runs),
+        "",
+    ]  # fmt: skip
+    told = figures(runs)
+    for place in dict.fromkeys(f.place for f in told):
+        names = [column.name for column in place.block.columns]
+        lines += [f"## Table {place.table}: {place.title}", ""]
+        rows = []
+        for name in dict.fromkeys(f.row for f in told if f.place == place):
+            here = [f for f in told if f.place == place and f.row == name]
+            rows.append([BY_NAME[name].system, *(said for f in here for said in (_percent(f.paper), _cell(f.ours)))])
+        lines += [*_grid(["", *(f"{name}, {whose}" for name in names for whose in ("paper", "ours"))], rows), ""]
+    if lacking := missing(runs):
+        lines += ["## Missing", "", f"{len(lacking)} of {len(ROWS)} rows: {', '.join(lacking)}", ""]
+    return "\n".join(lines)
+
+
+def summary(runs: Runs) -> str:
+    """How many signs agree, of those with a figure of the paper's."""
+    with_paper = [g for g in gains(runs) if g.paper is not None]
+    have = [g for g in with_paper if g.ours is not None]
+    agree = [g for g in have if g.sign.startswith("agrees")]
+    sure = [g for g in agree if g.sign == "agrees"]
+    return (
+        f"Of {len(with_paper)} differences in the paper's tables we have {len(have)}; the sign of {len(agree)} agrees, "
+        f"of {len(sure)} in every one of two seeds or more."
+    )
+
+
+def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (heads, ["---"] * len(heads), *rows)]
+
+
+def _where(gain: Gain) -> str:
+    return f" ({gain.comparison.of.split('/')[0]})"
+
+
+def _ours(gain: Gain) -> str:
+    return (
+        _signed(gain.ours) + ("" if gain.spread is None else f" ({gain.spread:.1f})") if gain.ours is not None else "-"
+    )
+
+
+def _views(gain: Gain) -> str:
+    if not gain.seeds:
+        return ""
+    mine, his = gain.views
+    return f"{mine:,}" if abs(mine - his) <= 0.02 * max(mine, his) else f"{mine:,} and {his:,}"
+
+
+def _signed(points: float | None) -> str:
+    return "" if points is None else f"{round(points, 1) + 0.0:+.1f}"
+
+
+def _percent(percent: float | None) -> str:
+    return "" if percent is None else f"{percent:.1f}"
+
+
+def _cell(found: Cell | None) -> str:
+    if found is None:
+        return "-"
+    more = "1 seed" if found.spread is None else f"{found.spread:.1f}; {found.seeds} seeds"
+    return f"{found.percent:.1f} ({more})"

@@ -92,8 +92,9 @@ def shard_loss(loss: Callable[..., Any], m: Mesh) -> Callable[..., Any]:
     def varying(x: Array, spec: PartitionSpec) -> Array:
         # Gradients are summed over devices where parameters begin to vary over them: here, once and in float32. Left to
         # itself `shard_map` does it at every use, in the scan over layers and after the cast to bfloat16.
+        # And of what is shared out before it is gathered, so that groups sum each a part and not the whole.
         others = tuple(name for name in m.axis_names if name not in spec)
-        return jax.lax.pcast(gathered(x, spec), others, to="varying") if others else gathered(x, spec)
+        return gathered(jax.lax.pcast(x, others, to="varying") if others else x, spec)
 
     def sharded(model: Any, target: Any, *rest: Any) -> Any:
         ours, theirs = (jax.tree.map(lambda x: _spec(x.shape, m), tree) for tree in (model, target))

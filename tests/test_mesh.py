@@ -162,6 +162,13 @@ def test_fully_sharded_gathers_parameters_and_shares_out_their_gradients(cut):
     assert 0.9 * parameters <= found["reduce-scatter"].size - 2 * view <= parameters
 
 
+def test_groups_sum_between_them_what_they_have_shared_out(cut):
+    """Hybrid: gradients are shared out within a group, over fast links, and then a part of them is summed by each."""
+    found, parameters, _ = sent("simclr", parallel.mesh(jax.devices(), "hybrid", 2))
+    assert 0.9 * parameters <= found["reduce-scatter"].size
+    assert found["all-reduce"].size < 0.4 * parameters
+
+
 def test_what_a_program_says_is_read():
     text = """
       %ar = (f32[4,2]{1,0}, bf16[3]{0}) all-reduce(%a, %b), replica_groups={{0,1}}

@@ -12,7 +12,7 @@ from small import DINO_ as SMALL
 
 from abx import losses, train
 from abx.augment import Photometric
-from abx.experiment.monitor import _cut
+from abx.experiment.monitor import within_memory
 from abx.methods import AB, Reward
 from abx.optim import EMA, AdamW
 from abx.types import ABBatch, Views
@@ -205,7 +205,7 @@ def test_the_figures_of_many_prototypes_are_taken_on_fewer_images(rng):
     """Values of all pairs take 4 b n² l bytes: at 3 views and 65,536 prototypes 2.25 MiB for each image."""
     images, placed = np.zeros((100, 3, 1, 1, 3), np.uint8), np.zeros((100, 3, 4), np.float32)
     batch = ABBatch(multi(rng), Views(images, placed))
-    cut = lambda count: _cut(AB(replace(DINO_, prototypes=count)), batch)
+    cut = lambda count: within_memory(AB(replace(DINO_, prototypes=count)), batch)
     assert len(cut(30).value.images) == len(cut(30).value.boxes) == 64
     assert len(cut(65_536).value.images) == len(cut(65_536).value.boxes) == 56
     assert len(cut(10**8).value.images) == 1

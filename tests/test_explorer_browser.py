@@ -1,9 +1,7 @@
 """The value explorer in a real browser: what is on the screen after dragging, keys and clicks is what was computed."""
 
-import json
 import math
 import re
-import time
 
 import numpy as np
 import pytest
@@ -229,17 +227,17 @@ def test_colours_are_those_of_the_values(screen):
 
 
 def test_it_opens_within_a_second(browser, tmp_path):
-    """A page as large as they get; the quickest of three, as the machine may be busy."""
+    """A page as large as they get. In seconds of a processor, for the machine may be busy; of three the quickest."""
     noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
     file, took = tmp_path / "large.html", []
     file.write_text(made_up("abcdefgh", range(8), (5, 9), noise).html, "utf-8")
     assert file.stat().st_size > 4e6
+    browser.send("Performance.enable", timeDomain="threadTicks")
     for _ in range(3):
-        began = time.monotonic()
         browser.open(file)
-        took.append(time.monotonic() - began)
-    assert min(took) < 1.0
-    assert json.loads(browser.js("document.documentElement.dataset.ready")) < 1000
+        spent = {each["name"]: each["value"] for each in browser.send("Performance.getMetrics")["metrics"]}
+        took.append(spent["TaskDuration"])
+    assert 0 < min(took) < 1.0
 
 
 def test_on_a_narrow_screen_nothing_sticks_out(screen):

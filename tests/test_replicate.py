@@ -210,6 +210,13 @@ def test_what_is_missing_is_marked():
     json.dumps(found)
 
 
+def test_what_was_not_measured_alike_is_not_compared():
+    other = made_up("AB_SimCLR", 0, 0.4)
+    other = other._replace(results=(other.results[0]._replace(settings="others"),))
+    gain = gain_of({"cc12m/simclr": [made_up("SimCLR", 0, 0.3)], "cc12m/ab_simclr": [other]})
+    assert (gain.ours, gain.sign) == (None, "missing: no seed of both, or not measured alike")
+
+
 def test_differences_between_blocks_of_a_table_are_of_its_figures():
     [gain] = [
         g

@@ -168,7 +168,11 @@ def _settle(verb: Replicate, out: Path, data: Path | None) -> None:
             if there.get(name) != value:
                 fail(f"--out {verb.out} holds runs with --{name} {there.get(name) or 'none'}; give another --out")
     out.mkdir(parents=True, exist_ok=True)
-    command = shlex.join(["python", "-m", "benchmarks.replicate", *sys.argv[1:]])
+    # Folders are a machine's own, and a report is for everyone.
+    own = [("--rows", " ".join(map(shlex.quote, verb.rows))), ("--views", verb.views), ("--seeds", verb.seeds)]
+    flags = [f"--budget {verb.budget}", *(f"{flag} {value}" for flag, value in own if value)]
+    flags += ["--data DATA"] * (verb.data is not None)
+    command = " ".join(["python -m benchmarks.replicate", *flags])
     write_json(path, {**mine, "command": command})
 
 

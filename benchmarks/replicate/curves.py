@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from abx.analysis.charts import Curve, chart, colour
-from abx.analysis.page import beside, text, under
+from abx.analysis.page import beside, page, text
 from abx.analysis.paper import Column
 from abx.log import read_metrics
 from benchmarks.replicate.report import Runs, cell
@@ -45,9 +45,7 @@ def draw(out: Path, runs: Runs, footer: str) -> Image.Image:
     found = [_sweep(sweep, runs) for sweep in sweeps()]
     if drawn := [each for each in found if each is not None]:
         blocks += [text("Figures", 17), *(beside(drawn[i : i + 3], 20) for i in range(0, len(drawn), 3))]
-    return under(
-        [text("Learning curves", 20), *(blocks or [text("nothing was run yet", 15)]), text(footer, 12, 900)], 12
-    )
+    return page([text("Learning curves", 20), *(blocks or [text("nothing was run yet", 15)]), text(footer, 12, 900)])
 
 
 def _learning(out: Path, rows: Sequence[Row], metric: str) -> Image.Image:

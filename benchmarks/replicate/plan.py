@@ -152,7 +152,8 @@ def _measured(
     network = "target" if row.recipe in ("dino", "ab_dino") else "online"
     probe = str(ROOT / "recipes" / "probe.py")
     words = [probe, budget.preset, "--run", str(out), "--network", network, "--seed", str(seed)]
-    return Measured(kind, names, (*words, "--probes", *names, *data.asked(kind).flags(), *budget.probe))
+    own = budget.detection if kind == "detection" else budget.probe
+    return Measured(kind, names, (*words, "--probes", *names, *data.asked(kind).flags(), *own))
 
 
 def parse(name: str, preset: str, words: Sequence[str]) -> Recipe:

@@ -34,12 +34,14 @@ class Gain(NamedTuple):
     paper: float | None
     alike: bool = False
     """Whether all seeds have the same sign."""
+    lacks: str = "missing"
+    """Why there is no difference, where there is none."""
 
     @property
     def sign(self) -> str:
         """Whether ours points where the paper's does, and how sure that is; or what is missing for it."""
         if self.ours is None or self.paper is None:
-            return "missing" if self.ours is None else "no figure of the paper's"
+            return self.lacks if self.ours is None else "no figure of the paper's"
         said = "agrees" if self.ours * self.paper > 0 else "disagrees"
         if self.seeds < 2:
             return f"{said}, but of one seed"
@@ -112,7 +114,9 @@ def _gain(each: Comparison, place: Place | None, column: Column, runs: Runs, pap
     pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
     table = place.table if place else 0
     if not pairs:
-        return Gain(each, table, column.name, None, None, 0, (0, 0), paper)
+        apart = cell(column, mine) is not None and cell(column, his) is not None
+        lacks = "missing: no seed of both, or not measured alike" if apart else "missing"
+        return Gain(each, table, column.name, None, None, 0, (0, 0), paper, lacks=lacks)
     deltas = [a[0] - b[0] for a, b in pairs]
     spread = max(deltas) - min(deltas) if len(deltas) > 1 else None
     views = max(a[1] for a, _ in pairs), max(b[1] for _, b in pairs)

@@ -167,9 +167,10 @@ def together() -> Iterator[None]:
     Left to itself, one that fails waits for the others, which wait for it, all for minutes: where they wait for its
     part of a checkpoint, no connection breaks that would tell them. Alone, a process fails as usual.
     """
-    ending = threading.Lock()  # held by whoever says how it ended
+    ending, over = threading.Lock(), threading.Event()  # the lock is for whoever says how it ended
+    watch = threading.Thread(target=_watch, args=(ending, over), daemon=True)
     if several():
-        threading.Thread(target=_watch, args=(ending,), daemon=True).start()
+        watch.start()
     try:
         yield
     except BaseException as wrong:
@@ -195,7 +196,9 @@ def together() -> Iterator[None]:
                 _store().key_value_set(FAILED, me, allow_overwrite=True)
             time.sleep(3 * POLL if first() else 0)  # the store ends with process 0
         _exit(code if isinstance(code, int) else 1)
-    ending.acquire()  # nobody speaks after the end
+    if several():
+        over.set()
+        watch.join()  # Python would end it in the middle of a call, and with it the process
 
 
 FAILED = "abx/failed"
@@ -206,10 +209,9 @@ def _store() -> Any:
     return distributed.global_state.client
 
 
-def _watch(ending: threading.Lock) -> None:
-    """Until another process says that it has failed; then ends this one."""
-    while True:
-        time.sleep(POLL)
+def _watch(ending: threading.Lock, over: threading.Event) -> None:
+    """Until another process says that it has failed, which ends this one, or until it is over."""
+    while not over.wait(POLL):
         try:
             who = _store().key_value_try_get(FAILED)
         except Exception:  # nobody has, or the store is gone, which those notice who wait for something

@@ -3,7 +3,6 @@ few and the best kept."""
 
 import errno
 import json
-import logging
 import math
 import sys
 import time
@@ -22,11 +21,7 @@ from abx import hosts
 from abx.agreed import agreed
 from abx.checksum import by_path, checksums
 from abx.keep import Keep
-
-# Orbax reports every phase of every save at level INFO, its own retries at WARNING, and of a save that fails pages at
-# ERROR, from each of its threads; what matters it raises.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-
+from abx.manager import Manager, hush
 
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of a file system that say nothing about what is written there."""
@@ -38,22 +33,6 @@ class CheckpointError(Exception):
 
 class Damaged(Exception):
     """What was read is not what was saved."""
-
-
-class Manager(ocp.CheckpointManager):
-    """Orbax's, that says at once when this process could not write its part of a save.
-
-    Orbax tells only when all processes are done, which the others never are: each waits for the part, for ten minutes.
-    """
-
-    failed: Exception | None = None
-
-    def _wait_for_checkpointers(self) -> None:
-        try:
-            super()._wait_for_checkpointers()
-        except Exception as wrong:
-            self.failed = wrong
-            raise
 
 
 class Checkpoints:
@@ -73,7 +52,7 @@ class Checkpoints:
         """
         if folder.exists() and not folder.is_dir():
             raise CheckpointError(f"{folder} cannot hold checkpoints: it is a file")
-        _hush()
+        hush()
         self.folder, self.read_only, self.keep = folder, read_only, Keep(keep, keep_best, keep_every)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self.keep,
@@ -308,18 +287,3 @@ def _short(wrong: Exception) -> str:
     """The beginning of a message, which may be pages."""
     line = (str(wrong).strip().splitlines() or [""])[0].partition(" See full TensorStore details")[0]
     return f"{type(wrong).__name__}: {line[:160]}"
-
-
-def _hush() -> None:
-    """Where Orbax fails to read or write, its other threads go on and fail too, each with a traceback of its own."""
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    before = sys.unraisablehook
-    if getattr(before, "hushed", False):
-        return
-
-    def hook(what: "sys.UnraisableHookArgs") -> None:
-        if not str(what.exc_value).startswith(("Event loop is closed", "Encountered error while reading array")):
-            before(what)
-
-    hook.hushed = True  # type: ignore[attr-defined]
-    sys.unraisablehook = hook

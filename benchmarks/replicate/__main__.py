@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
+from platform import node
 from typing import Any, Literal
 
 import jax
@@ -129,6 +130,8 @@ def replicate(verb: Replicate) -> None:
     jobs = [job(row, budget, standins, seed, out) for seed in seeds for row in rows]
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
     environment.setdefault("ABX_CACHE", str(out / "cache"))
+    # Most rows share their probes, and many a step. By machine: what was compiled for one CPU may not run on another.
+    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(out / "cache" / f"compiled-{node()}"))
     say = lambda sentence: print(sentence, flush=True)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:

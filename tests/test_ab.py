@@ -151,6 +151,20 @@ def test_without_self_pairs_only_moves_count():
     assert (y < r.method.value_target(r.target, p, r.carry.step) - 1e-4).any()
 
 
+@every_base
+@pytest.mark.parametrize("self_pairs", [True, False])
+def test_the_oracle_sees_the_rewards_of_all_crops(base, self_pairs):
+    """The one-step target (1 - gamma) p_j + gamma max_k p_k, whatever the network predicts, and in chunks too."""
+    r = ready(base)
+    p, n = r.predict(), r.batch.value.boxes.shape[1]
+    for chunk in (0, 7):
+        method = replace(r.method, oracle=True, self_pairs=self_pairs, chunk=chunk)
+        y = method.value_target(r.target, p, r.carry.step)
+        for j in range(n):
+            best = p.reward[:, [k for k in range(n) if self_pairs or k != j]].max(1)
+            np.testing.assert_allclose(y[:, j], 0.5 * p.reward[:, j] + 0.5 * best, rtol=1e-5, atol=1e-6)
+
+
 def test_without_self_pairs_one_view_is_not_enough(rng):
     r = ready("simclr")
     batch = r.batch._replace(value=jax.device_put(drawn(rng, (1, 16))[0]))

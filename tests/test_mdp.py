@@ -13,7 +13,7 @@ import pytest
 from small import views
 
 from abx import boxes, ema, losses
-from abx.methods.ab import ValueHead
+from abx.methods.value_head import ValueHead
 from abx.nn import ActionDecoder, DecoderConfig, Prototypes
 from abx.nn.layers import Linear
 

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from abx.analysis.cells import Result, Run
 from abx.analysis.paper import BLOCKS
 from abx.data.specs import open_source
 from abx.data.streams import views_per_step
-from benchmarks.replicate import making, report
+from benchmarks.replicate import making, report, told
 from benchmarks.replicate.budgets import BUDGETS
 from benchmarks.replicate.collages import Cut, collage
 from benchmarks.replicate.jobs import to_do
@@ -100,7 +101,7 @@ class Fake:
     def left(self, name):
         return [["command"]] if self.needs[name] > 0 else []
 
-    def __call__(self, job, commands, seconds):
+    def __call__(self, job, commands, seconds, stop):
         did = min(seconds, self.needs[job.name])
         self.needs[job.name] -= did
         self.time += did
@@ -130,6 +131,33 @@ def test_in_order_finishes_the_first():
     assert fake.needs["second"] == pytest.approx(400)
 
 
+def test_two_at_once_that_end_together_when_one_is_interrupted():
+    """Each waits for the other to be there: one after the other they would wait forever."""
+    met, jobs = threading.Barrier(2, timeout=20), Fake(a=1, b=1).jobs()
+    left, told = {"a", "b"}, []
+
+    def run(job, commands, seconds, stop):
+        met.wait()
+        left.discard(job.name)
+        return 0
+
+    two = [job._replace(left=lambda name=job.name: [["x"]] if name in left else []) for job in jobs]
+    done = work(two, 100, run, together=2, say=told.append)
+    assert sorted(done.finished) == ["a", "b"]
+
+    def waits(job, commands, seconds, stop):
+        met.wait()
+        if job.name == "b":
+            raise KeyboardInterrupt
+        told.append(stop.wait(20))
+        return -15
+
+    left |= {"a", "b"}
+    with pytest.raises(KeyboardInterrupt):
+        work(two, 100, waits, together=2, say=lambda sentence: None)
+    assert told[-1] is True
+
+
 def test_no_turn_is_too_short_to_start_in():
     fake = Fake(**{f"job{i}": 100.0 for i in range(40)})
     done = fake.work(100)
@@ -140,7 +168,9 @@ def test_no_turn_is_too_short_to_start_in():
 
 def test_what_fails_or_gets_nowhere_is_told():
     fake = Fake(broken=10, stuck=10, well=10)
-    run = lambda job, commands, seconds: {"broken": 2, "stuck": 143}.get(job.name) or fake(job, commands, seconds)
+    run = lambda job, commands, seconds, stop: (
+        {"broken": 2, "stuck": 143}.get(job.name) or fake(job, commands, seconds, stop)
+    )
     done = work(fake.jobs(), 1000, run, clock=lambda: fake.time, say=lambda sentence: None)
     assert done.finished == ["well"]
     assert done.left == []
@@ -200,14 +230,13 @@ def test_differences_of_seeds_with_their_spread_and_sign():
 def test_what_is_missing_is_marked():
     runs = {"cc12m/simclr": [made_up("SimCLR", 0, 0.3)]}
     assert gain_of(runs).sign == "missing"
-    said = report.markdown(runs, {"budget": "tiny"})
-    assert f"{len(ROWS) - 1} of {len(ROWS)} rows: imagenet/mae" in said
-    assert "| SimCLR | 67.3 | 30.0 (1 seed) |" in said
-    assert "we have 0" in report.summary(runs)
-    found = report.as_json(runs, {})
+    found = json.loads(json.dumps(report.as_json(runs, {"budget": "tiny"})))
     assert "cc12m/simclr" not in found["missing"]
     assert len(found["missing"]) == len(ROWS) - 1
-    json.dumps(found)
+    said = told.markdown(found)
+    assert f"{len(ROWS) - 1} rows: imagenet/mae" in said
+    assert "| SimCLR | 67.3 | 30.0 (1 seed) |" in said
+    assert "we have 0" in told.summary(found)
 
 
 def test_what_was_not_measured_alike_is_not_compared():

@@ -54,7 +54,7 @@ def targets_of(method: AB[Any], model: ABModel, target: ABModel, carry: ABCarry,
     n = p.actions.shape[1]
     pairs = method.pairs(n)
     counted = np.ones((n, n), bool) if pairs is None else pairs
-    next_q = jnp.where(jnp.asarray(counted)[..., None], target.value.logits(p.target_phi, p.target_psi), -jnp.inf)
+    next_q = jnp.where(jnp.asarray(counted)[..., None], method.next_q(target, p), -jnp.inf)
     return Targets(
         boxes=jnp.asarray(batch.value.boxes),
         actions=p.actions,

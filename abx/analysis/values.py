@@ -70,7 +70,7 @@ def _metrics(
     p = method.predict(model, target, carry, batch, key)
     gamma = method.discount(carry.step)
     pairs = method.pairs(p.actions.shape[1])
-    y = losses.value_target(p.reward, target.value.logits(p.target_phi, p.target_psi), gamma, pairs)  # b j l
+    y = losses.value_target(p.reward, method.next_q(target, p), gamma, pairs)  # b j l
     q = model.value.logits(p.phi, p.psi)  # b i j l
     # Each source is told the way to the next target over.
     rotated = model.value.logits(model.value.phi(p.tokens, jnp.roll(p.actions, 1, axis=2)), p.psi)

@@ -13,8 +13,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from abx import boxes, losses
 from abx.augment import Photometric
 from abx.methods.base import Reward
-from abx.methods.batches import over, tokens_of
-from abx.nn import ActionDecoder, DecoderConfig, unit
+from abx.methods.batches import tokens_of
+from abx.methods.value_head import ValueHead, bias_for_unit_sum
+from abx.nn import ActionDecoder, DecoderConfig
 from abx.nn.layers import Linear
 from abx.types import ABBatch, Aux, Axis, Views
 
@@ -22,27 +23,6 @@ R = TypeVar("R", bound=Reward)
 
 DENSE = 256 * 2**20
 """Bytes that the value logits of one device may take before annotations are scored in chunks."""
-
-
-class ValueHead(eqx.Module):
-    """Q(x, a, l) = sigmoid(exp(log_scale) phi(x, a) . psi(l) + bias): equation 4."""
-
-    decoder: ActionDecoder
-    head: Linear
-    annotation_head: eqx.Module
-    log_scale: Float[Array, ""]
-    bias: Float[Array, ""]
-
-    def phi(self, tokens: Float[Array, "b n t d"], actions: Float[Array, "b n a 4"]) -> Float[Array, "b n a e"]:
-        """Unit embeddings of what each action is expected to show."""
-        return unit(self.head(over(self.decoder, 2, self.decoder.config.chunk)(tokens, actions)))
-
-    def logits(self, phi: Float[Array, "b n a e"], psi: Float[Array, "l e"]) -> Float[Array, "b n a l"]:
-        return self.scale * (phi @ psi.T) + self.bias
-
-    @property
-    def scale(self) -> Float[Array, ""]:
-        return jnp.exp(self.log_scale)
 
 
 class ABModel(eqx.Module):
@@ -94,6 +74,9 @@ class AB(Generic[R]):
     self_pairs: bool = True
     """Count the pairs i = j in the value loss and k = j in the target's maximum, as algorithm 2 does. Off: only what
     moves counts (A-2)."""
+    oracle: bool = False
+    """Take the largest reward of the image's crops for the discounted term of the target, max_k p(l|x_k), in place of
+    the values that the network predicts: a control without bootstrapping, which sees those crops. Not in the paper."""
     annotation_gradient: bool = True
     """Let the value loss train what embeds the annotations (text tower, backbone), as algorithm 2 does. Off: of that
     side only the value head's own psi learns (A-13). Over DINO that psi is all there is anyway."""
@@ -145,7 +128,7 @@ class AB(Generic[R]):
             if batch is None:
                 raise ValueError('value_bias="first-batch" needs one: init(key, batch)')
             p = self.predict(model, model, start, batch, kp)
-            bias = _bias_for_unit_sum(value.scale * (p.phi @ p.psi.T))
+            bias = bias_for_unit_sum(value.scale * (p.phi @ p.psi.T))
             model = eqx.tree_at(lambda m: m.value.bias, model, bias)
         return model, start
 
@@ -217,11 +200,18 @@ class AB(Generic[R]):
     def value_target(self, target: ABModel, p: Prediction, step: Int[Array, ""]) -> Float[Array, "b j l"]:
         """What Q should say of each view, whichever view it is expected from: equation 5."""
         v, gamma, pairs, chunk = target.value, self.discount(step), self.pairs(p.phi.shape[1]), self._chunk(p)
-        if not chunk:
-            return losses.value_target(p.reward, v.logits(p.target_phi, p.target_psi), gamma, pairs)
+        if self.oracle or not chunk:
+            return losses.value_target(p.reward, self.next_q(target, p), gamma, pairs)
         return losses.chunked_value_target(
             p.reward, p.target_phi, p.target_psi, v.scale, v.bias, gamma, pairs, chunk=chunk
         )
+
+    def next_q(self, target: ABModel, p: Prediction) -> Float[Array, "b j k l"]:
+        """Logits of what can be had from each view by each move: of values, or under `oracle` of the rewards there."""
+        if self.oracle:
+            b, n, l = p.reward.shape
+            return jnp.broadcast_to(jax.scipy.special.logit(p.reward)[:, None], (b, n, n, l))
+        return target.value.logits(p.target_phi, p.target_psi)
 
     def value_loss(self, model: ABModel, p: Prediction, y: Float[Array, "b j l"]) -> Float[Array, ""]:
         """Cross-entropy of Q to what it should say, over all pairs of views."""
@@ -262,16 +252,3 @@ class AB(Generic[R]):
             return self.chunk
         row = 4 * p.phi.size // p.phi.shape[-1]
         return 0 if row * len(p.psi) <= DENSE else max(DENSE // row, 128)
-
-
-def _bias_for_unit_sum(logits: Float[Array, "b i j l"]) -> Float[Array, ""]:
-    """The b for which the mean over pairs of sum_l sigmoid(logits + b) is 1, by bisection."""
-
-    def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bounds
-        middle = (low + high) / 2
-        above = jax.nn.sigmoid(logits + middle).sum(-1).mean() > 1
-        return jnp.where(above, low, middle), jnp.where(above, middle, high)
-
-    low, high = jax.lax.fori_loop(0, 60, halve, (jnp.float32(-100), jnp.float32(100)))
-    return (low + high) / 2

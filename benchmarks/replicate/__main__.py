@@ -25,10 +25,11 @@ from benchmarks.replicate.curves import draw
 from benchmarks.replicate.jobs import job
 from benchmarks.replicate.making import make
 from benchmarks.replicate.plan import ROOT
-from benchmarks.replicate.report import as_json, collect, markdown, summary
+from benchmarks.replicate.report import as_json, collect
 from benchmarks.replicate.rows import BY_NAME, ROWS, Row, matching
 from benchmarks.replicate.running import process, work
 from benchmarks.replicate.standins import MADE, StandIns
+from benchmarks.replicate.told import markdown, summary
 
 KEPT = "replicate.json"
 """What all runs in a folder have in common."""
@@ -57,6 +58,8 @@ class Replicate:
     """How long to work. Every row and seed gets an equal share; what one does not need goes to the others."""
     in_order: bool = False
     """Finish each row before the next one, in place of equal shares."""
+    together: int = 1
+    """How many rows run at once. On CPUs as many as there are cores; an accelerator is for one."""
     seeds: int = 0
     """How many seeds of each row; 0 = as the budget says: tiny 1, small and paper 3."""
     views: int = 0
@@ -103,8 +106,8 @@ def replicate(verb: Replicate) -> None:
     if unknown:
         near = get_close_matches(unknown[0], list(BY_NAME), n=1)
         fail(f"--rows: no row is called {unknown[0]}; " + (f"did you mean {near[0]}?" if near else "--list names all"))
-    for name, value, least in (("minutes", verb.minutes, 0), ("seeds", verb.seeds, 0), ("views", verb.views, 0)):
-        if not value >= least:
+    for name, least in (("minutes", 0), ("together", 1), ("seeds", 0), ("views", 0)):
+        if not (value := getattr(verb, name)) >= least:
             fail(f"--{name} must be at least {least}, not {value}")
     if verb.data is not None and not verb.data.is_dir():
         fail(f"--data {verb.data} is no folder")
@@ -132,10 +135,14 @@ def replicate(verb: Replicate) -> None:
     environment.setdefault("ABX_CACHE", str(out / "cache"))
     # Most rows share their probes, and many a step. By machine: what was compiled for one CPU may not run on another.
     environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(out / "cache" / f"compiled-{node()}"))
+    environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    if budget.xla:
+        environment.setdefault("XLA_FLAGS", budget.xla)
     say = lambda sentence: print(sentence, flush=True)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        done = work(jobs, 60 * verb.minutes, process(environment, ROOT), in_order=verb.in_order, say=say)
+        run, seconds = process(environment, ROOT), 60 * verb.minutes
+        done = work(jobs, seconds, run, in_order=verb.in_order, together=verb.together, say=say)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on", file=sys.stderr)
         raise SystemExit(130) from None
@@ -189,10 +196,10 @@ def report(verb: ReportOf) -> None:
         fail(str(wrong))
     about = _about(verb.out)
     write_json(verb.out / "report.json", found := as_json(runs, about))
-    (verb.out / "report.md").write_text(markdown(runs, about))
+    (verb.out / "report.md").write_text(markdown(found))
     footer = "; ".join(f"{name} {said}" for name, said in about.items() if said)
     draw(verb.out, runs, footer).save(verb.out / "curves.png")
-    print(summary(runs))
+    print(summary(found))
     print(f"{len(ROWS) - len(found['missing'])} of {len(ROWS)} rows have results")
     print("\n".join(f"written: {verb.out / name}" for name in ("report.md", "report.json", "curves.png")))
     if verb.json:

@@ -86,7 +86,8 @@ def own_flags(row: Row, budget: Budget, data: StandIns) -> tuple[str, ...]:
     numbers = flat(to_json(_presets(row.recipe)[budget.preset]))
     words = [*_data_flags(row, data), *row.flags]
     for flag, factor in row.scaled:
-        words += [f"--{flag}", str(round(factor * numbers[flag.replace("-", "_")]))]
+        number = numbers[flag.replace("-", "_")]
+        words += [f"--{flag}", str(type(number)(factor * number))]
     if row.length == "reward":
         whole = flat(to_json(_presets(BY_NAME[row.like].recipe)[budget.preset]))
         words += ["--data.batch", str(whole["data.reward_batch"])]

@@ -1,4 +1,4 @@
-"""Our figures and differences beside the paper's: as Markdown for people, as JSON for machines."""
+"""Our figures and differences beside the paper's, as JSON; `told` has them as Markdown."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -99,7 +99,7 @@ def gains(runs: Runs) -> list[Gain]:
     for each in comparisons():
         of, over = BY_NAME[each.of], BY_NAME[each.over]
         columns = [(place, column) for place in of.places for column in place.block.columns if asked(column)]
-        if not over.places:  # a control
+        if not (of.places and over.places):  # a control
             columns = [(None, column) for column in OF_CONTROLS]
         for place, column in columns:
             found.append(_gain(each, place, column, runs, _paper(of, over, place, column)))
@@ -145,9 +145,9 @@ def _printed(row: Row, place: Place) -> Printed:
 def as_json(runs: Runs, about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything, null where there is nothing; what is missing is listed as well. Percentages and points."""
     told = [
-        {"row": f.row, "table": f.place.table, "title": f.place.title, "column": f.column, "paper": f.paper}
-        | {"ours": f.ours and f.ours.percent, "spread": f.ours and f.ours.spread, "views": f.ours and f.ours.views}
-        | {"seeds": f.ours.seeds if f.ours else 0}
+        {"row": f.row, "system": BY_NAME[f.row].system, "table": f.place.table, "title": f.place.title}
+        | {"column": f.column, "paper": f.paper, "ours": f.ours and f.ours.percent}
+        | {"spread": f.ours and f.ours.spread, "views": f.ours and f.ours.views, "seeds": f.ours.seeds if f.ours else 0}
         for f in figures(runs)
     ]  # fmt: skip
     gained = [
@@ -162,86 +162,3 @@ def as_json(runs: Runs, about: Mapping[str, Any]) -> dict[str, Any]:
 def missing(runs: Runs) -> list[str]:
     """Rows without any result."""
     return [row.name for row in ROWS if not runs.get(row.name)]
-
-
-def markdown(runs: Runs, about: Mapping[str, Any]) -> str:
-    """The report: how it was made, differences, figures by table, what is missing."""
-    lines = ["# A small replication", "", *(f"- {name}: {said}" for name, said in about.items() if said), ""]
-    lines += [
-        "What the stand-in data can and cannot show: docs/replication.md. Per cent and points; `-`: we have no figure;",
-        "empty: the paper has none. (x): highest minus lowest over seeds. Differences are of runs of the same seed.",
-        "",
-        "## Differences",
-        "",
-        *_grid(
-            ["table", "what", "column", "paper", "ours", "seeds", "views", "sign"],
-            [
-                [f"{g.table or ''}", g.comparison.says + _where(g), g.column, _signed(g.paper), _ours(g), f"{g.seeds}",
-                 _views(g), g.sign]
-                for g in gains(runs)
-            ],
-        ),
-        "",
-        summary(runs),
-        "",
-    ]  # fmt: skip
-    told = figures(runs)
-    for place in dict.fromkeys(f.place for f in told):
-        names = [column.name for column in place.block.columns]
-        lines += [f"## Table {place.table}: {place.title}", ""]
-        rows = []
-        for name in dict.fromkeys(f.row for f in told if f.place == place):
-            here = [f for f in told if f.place == place and f.row == name]
-            rows.append([BY_NAME[name].system, *(said for f in here for said in (_percent(f.paper), _cell(f.ours)))])
-        lines += [*_grid(["", *(f"{name}, {whose}" for name in names for whose in ("paper", "ours"))], rows), ""]
-    if lacking := missing(runs):
-        lines += ["## Missing", "", f"{len(lacking)} of {len(ROWS)} rows: {', '.join(lacking)}", ""]
-    return "\n".join(lines)
-
-
-def summary(runs: Runs) -> str:
-    """How many signs agree, of those with a figure of the paper's."""
-    with_paper = [g for g in gains(runs) if g.paper is not None]
-    have = [g for g in with_paper if g.ours is not None]
-    agree = [g for g in have if g.sign.startswith("agrees")]
-    sure = [g for g in agree if g.sign == "agrees"]
-    return (
-        f"Of {len(with_paper)} differences in the paper's tables we have {len(have)}; the sign of {len(agree)} agrees, "
-        f"of {len(sure)} in every one of two seeds or more."
-    )
-
-
-def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |" for cells in (heads, ["---"] * len(heads), *rows)]
-
-
-def _where(gain: Gain) -> str:
-    return f" ({gain.comparison.of.split('/')[0]})"
-
-
-def _ours(gain: Gain) -> str:
-    return (
-        _signed(gain.ours) + ("" if gain.spread is None else f" ({gain.spread:.1f})") if gain.ours is not None else "-"
-    )
-
-
-def _views(gain: Gain) -> str:
-    if not gain.seeds:
-        return ""
-    mine, his = gain.views
-    return f"{mine:,}" if abs(mine - his) <= 0.02 * max(mine, his) else f"{mine:,} and {his:,}"
-
-
-def _signed(points: float | None) -> str:
-    return "" if points is None else f"{round(points, 1) + 0.0:+.1f}"
-
-
-def _percent(percent: float | None) -> str:
-    return "" if percent is None else f"{percent:.1f}"
-
-
-def _cell(found: Cell | None) -> str:
-    if found is None:
-        return "-"
-    more = "1 seed" if found.spread is None else f"{found.spread:.1f}; {found.seeds} seeds"
-    return f"{found.percent:.1f} ({more})"

@@ -133,6 +133,10 @@ GAMMAS = (0.0, 0.25, 0.75, 0.9)
 """Beside the preset's 0.5."""
 
 
+RATES = (0.5, 2.0)
+"""Of the preset's learning rate, for the bases: whether theirs is one that AB gains nothing but by."""
+
+
 def _controls() -> list[Row]:
     rows, by_name = [], {row.name: row for row in TABLES}
     for base, name in CONTROLLED.items():
@@ -142,6 +146,11 @@ def _controls() -> list[Row]:
             plain._replace(name=f"controls/{base}-equal-flops", length="flops"),
             plain._replace(name=f"controls/{base}-reward-half", length="reward"),
             ab._replace(name=f"controls/ab_{base}-no-actions", flags=("--method.no-actions",)),
+            ab._replace(name=f"controls/ab_{base}-oracle", flags=("--method.oracle",)),
+            *(
+                plain._replace(name=f"controls/{base}-lr-{factor:g}", like="", scaled=(("optim.lr", factor),))
+                for factor in RATES
+            ),
         ]
         if base != "clip":  # whose discounts are Figure 5
             rows += [
@@ -223,6 +232,12 @@ def comparisons() -> list[Comparison]:
             Comparison(name, f"controls/{base}-equal-flops", f"{ab} over {RECIPES[base]} at equal FLOPs"),
             Comparison(name, f"controls/{base}-reward-half", f"{ab} over {RECIPES[base]} on its reward images alone"),
             Comparison(name, f"controls/ab_{base}-no-actions", f"{ab} over the same without action tokens"),
+            Comparison(name, f"controls/ab_{base}-oracle", f"{ab} over the same with targets of an oracle"),
+        ]
+        plain = f"{name.split('/')[0]}/{base}"
+        found += [
+            Comparison(f"controls/{base}-lr-{factor:g}", plain, f"{RECIPES[base]}: learning rate x {factor:g} over x 1")
+            for factor in RATES
         ]
         gammas = [f"controls/ab_{base}-gamma-{gamma:g}" for gamma in (0.0, 0.9)]
         if base == "clip":

@@ -4,9 +4,11 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -30,8 +32,8 @@ class Job(NamedTuple):
 
 
 class Runner(Protocol):
-    def __call__(self, job: Job, commands: Sequence[Sequence[str]], seconds: float) -> int:
-        """Does the commands, or stops them so that they can go on when the seconds are over.
+    def __call__(self, job: Job, commands: Sequence[Sequence[str]], seconds: float, stop: threading.Event) -> int:
+        """Does the commands, or stops them so that they can go on when the seconds are over or `stop` is set.
 
         Returns: the exit code; below 0 or above 127 where a signal has stopped it.
         """
@@ -51,6 +53,7 @@ def work(
     run: Runner,
     *,
     in_order: bool = False,
+    together: int = 1,
     say: Callable[[str], None] = print,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
@@ -59,20 +62,32 @@ def work(
 
     Args:
         in_order: each gets all the time that is left, until it is finished.
+        together: how many go on at once, each in a thread that waits for it. All end when one is interrupted.
     """
     end, finished, failed = clock() + seconds, list[str](), dict[str, str]()
     queue, idle = deque[Job](), dict[str, int]()
+    lock, stop = threading.Lock(), threading.Event()
     for job in jobs:
         if job.left():
             queue.append(job)
         else:
             finished.append(job.name)
-    while queue and (rest := end - clock()) > 0:
-        job = queue.popleft()
-        turn = rest if in_order else min(rest, max(LEAST, rest / (len(queue) + 1)))
-        before = job.progress()
-        say(f"{job.name}: for up to {turn / 60:.1f} minutes ({len(queue)} more wait)")
-        code = run(job, job.left(), turn)
+
+    def turns() -> None:
+        while not stop.is_set():
+            with lock:
+                if not queue or (rest := end - clock()) <= 0:
+                    return
+                job = queue.popleft()
+                others = (len(queue) + together) / together
+                turn = rest if in_order else min(rest, max(LEAST, rest / others))
+                before, commands = job.progress(), job.left()
+                say(f"{job.name}: for up to {turn / 60:.1f} minutes ({len(queue)} more wait)")
+            code = run(job, commands, turn, stop)
+            with lock:
+                settle(job, code, before)
+
+    def settle(job: Job, code: int, before: object) -> None:
         if not job.left():
             finished.append(job.name)
         elif 0 < code < 128:
@@ -86,6 +101,15 @@ def work(
                 failed[job.name] = f"got no further in {ROUNDS_WITHOUT} turns; give it more --minutes or --in-order"
             else:
                 queue.append(job)
+
+    with ThreadPoolExecutor(together) as threads:
+        started = [threads.submit(turns) for _ in range(together)]
+        try:
+            for each in wait(started, return_when=FIRST_EXCEPTION).done:
+                each.result()
+        except BaseException:  # Ctrl-C, a signal: nothing is left behind that goes on writing
+            stop.set()
+            raise
     order = {job.name: i for i, job in enumerate(jobs)}
     return Outcome(finished, sorted((job.name for job in queue), key=order.__getitem__), failed)
 
@@ -93,20 +117,20 @@ def work(
 def process(environment: Mapping[str, str], root: Path) -> Runner:
     """In a process of its own, what it says going to the job's log. It is told to stop by SIGTERM."""
 
-    def run(job: Job, commands: Sequence[Sequence[str]], seconds: float) -> int:
+    def run(job: Job, commands: Sequence[Sequence[str]], seconds: float, stop: threading.Event) -> int:
         job.log.parent.mkdir(parents=True, exist_ok=True)
         line = [sys.executable, "-m", "benchmarks.replicate.job", json.dumps([list(each) for each in commands])]
         with job.log.open("ab") as log:
             started = subprocess.Popen(
                 line, stdout=log, stderr=subprocess.STDOUT, env=dict(environment), cwd=root, start_new_session=True
             )
-            try:
-                return started.wait(seconds)
-            except subprocess.TimeoutExpired:
-                return _stopped(started)
-            except BaseException:  # Ctrl-C, a signal: nothing is left behind that goes on writing
-                _stopped(started)
-                raise
+            end = time.monotonic() + seconds
+            while (rest := end - time.monotonic()) > 0 and not stop.is_set():
+                try:
+                    return started.wait(min(rest, 0.5))
+                except subprocess.TimeoutExpired:
+                    continue
+            return _stopped(started)
 
     return run
 

@@ -30,13 +30,11 @@ POLL = 0.5
 """Seconds between two looks at whether another process has said that it failed."""
 LOST = 13
 """Exit code of a process that ends because another one was lost or failed."""
-JOINING, LEAVING = 300, 60
-"""Seconds that processes wait for each other at the start and at the end."""
+LEAVING = 60
+"""Seconds that processes wait for each other at the end."""
 
 
-def start(
-    coordinator: str = "", processes: int = 0, process: int = 0, heartbeat: int = 20, joining: int = JOINING
-) -> None:
+def start(coordinator: str = "", processes: int = 0, process: int = 0, heartbeat: int = 20, joining: int = 300) -> None:
     """Join the other processes, if there are any; before anything asks JAX for its devices.
 
     Only process 0 says something on stdout from here on.
@@ -46,7 +44,7 @@ def start(
             "" = what it `announced`.
         processes, process: how many there are and which this is; for HOST:PORT.
         heartbeat: seconds without a sign of life after which a process counts as lost.
-        joining: seconds to wait for the others.
+        joining: seconds to wait for the others; then the process ends, with a line that says so.
 
     Raises: RuntimeError when they do not find each other.
     """
@@ -58,12 +56,19 @@ def start(
     # Inside srun JAX would complete even what is given here, by a single device for each process.
     given["cluster_detection_method"] = "deactivate"
     visible = {name: jax.config.read(name) for name in ("jax_cuda_visible_devices", "jax_rocm_visible_devices")}
-    jax.distributed.initialize(
-        **(given if coordinator not in ("", "auto") else {}),
-        initialization_timeout=joining,
-        heartbeat_timeout_seconds=heartbeat,
-        shutdown_timeout_seconds=LEAVING,
-    )
+    # JAX, when its time is over, aborts with a page.
+    late = threading.Timer(joining, _late, [joining])
+    late.daemon = True
+    late.start()
+    try:
+        jax.distributed.initialize(
+            **(given if coordinator not in ("", "auto") else {}),
+            initialization_timeout=joining + 30,
+            heartbeat_timeout_seconds=heartbeat,
+            shutdown_timeout_seconds=LEAVING,
+        )
+    finally:
+        late.cancel()
     if one_each(os.environ):  # JAX takes one device for each process, as if there were as many as devices
         for name, devices in visible.items():
             jax.config.update(name, devices)
@@ -223,6 +228,11 @@ def _watch(ending: threading.Lock, over: threading.Event) -> None:
                   f"({who} failed, and says why)", file=sys.stderr)  # fmt: skip
             _exit(LOST)
         return
+
+
+def _late(seconds: int) -> None:
+    print(f"error: not all processes came within {seconds} s; the same command, once they do, goes on", file=sys.stderr)
+    _exit(LOST)
 
 
 def _exit(code: int) -> None:

@@ -70,6 +70,7 @@ SETTINGS = [
     "--ckpt.every=2",
     "--ckpt.keep=3",
     "--mesh.heartbeat=5",
+    "--mesh.joining=30",
 ]
 
 
@@ -156,6 +157,8 @@ class Trial:
         self.bench, self.folder, self.steps = bench, folder, steps
         self.rng, self.story, self.starts = random.Random(bench.seed), Story(), 0
         self.damaged: int | None = None
+        self.there: list[int] = []
+        """Complete checkpoints before the last start."""
 
     def start(self, name: str) -> Life:
         with socket.socket() as free:
@@ -179,6 +182,7 @@ class Trial:
 
     def fault(self, kind: str) -> None:
         """One life, from a start to what ends it."""
+        self.there = complete(self.folder / "faults")
         before, life = newest(self.folder / "faults"), self.start("faults")
         try:
             # After a damage the start has to be seen to the end, as it is what the damage is for.
@@ -240,8 +244,8 @@ class Trial:
         if self.damaged is not None and began != before:
             self.story.fallbacks += 1
             aside = list((out / "checkpoints").glob(f"broken-{before}*"))
-            # By the end so many were saved after it that it is gone.
-            there = kind == "the end" or began in (0, *complete(out))
+            # By now so many may have been saved after it that it is gone.
+            there = kind == "the end" or began in (0, *self.there)
             if not (said and aside and there) or began < self.damaged - 4:
                 self.blame(kind, life, f"went on from {began} and not from {before}")
         elif began != (before or 0) or said:

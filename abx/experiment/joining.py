@@ -13,7 +13,7 @@ from abx.experiment.saved import differences, to_json
 
 LOCAL = (
     *("out", "resume", "force", "plan", "data.workers", "data.worker"),
-    *("mesh.coordinator", "mesh.process", "mesh.heartbeat"),
+    *("mesh.coordinator", "mesh.process", "mesh.heartbeat", "mesh.joining"),
 )
 """Settings that may be others on each machine. Paths of data may not: links can make them the same."""
 BRIEFLY = 30

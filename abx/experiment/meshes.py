@@ -29,6 +29,8 @@ class Meshes:
     """Which of them this is, from 0, with --mesh.coordinator HOST:PORT."""
     heartbeat: int = 20
     """Seconds without a sign of life after which a process counts as lost and all end."""
+    joining: int = 300
+    """Seconds to wait at the start until all processes have come; then those that are there end."""
 
     def problems(self) -> list[str]:
         """What is wrong with these numbers, each with the field to change."""
@@ -46,19 +48,21 @@ class Meshes:
             found.append("mesh.coordinator must be HOST:PORT of process 0 with --mesh.processes and --mesh.process")
         if self.heartbeat < 5:
             found.append(f"mesh.heartbeat must be at least 5, not {self.heartbeat}")
+        if self.joining < 1:
+            found.append(f"mesh.joining must be at least 1, not {self.joining}")
         if self.copies < 0:
             found.append(f"mesh.copies must be at least 0, not {self.copies}")
         if self.copies and self.kind != "hybrid":
             found.append(f"mesh.copies is for --mesh.kind hybrid, not {self.kind}")
         return found
 
-    def start(self, joining: int = hosts.JOINING) -> None:
-        """Join the other processes, if any; they are waited for so many seconds.
+    def start(self) -> None:
+        """Join the other processes, if any.
 
         Raises: SpecError when they do not find each other.
         """
         try:
-            hosts.start(self.coordinator, self.processes, self.process, self.heartbeat, joining)
+            hosts.start(self.coordinator, self.processes, self.process, self.heartbeat, self.joining)
         except (RuntimeError, ValueError) as wrong:
             first = str(wrong).strip().partition("\n")[0]
             raise SpecError(f"--mesh.coordinator: the processes did not find each other ({first})") from wrong

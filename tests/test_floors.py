@@ -80,4 +80,6 @@ def test_train_knows_no_method():
 
 def test_recipes_and_benchmarks_do_not_import_each_other():
     for file in [*(ROOT / "recipes").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
+        if file.name == "pages.py":  # which measures nothing, and tells what the others have
+            continue
         assert not [m for m in imports(file) if m.split(".")[0] in ("recipes", "benchmarks")]

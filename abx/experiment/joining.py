@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import suppress
+from dataclasses import replace
 
 import jax
 
@@ -38,7 +39,7 @@ def withdraw(recipe: Recipe) -> None:
     if alone or recipe.dry_run or recipe.mesh.problems():
         return
     with suppress(SpecError):
-        recipe.mesh.start(BRIEFLY)
+        replace(recipe.mesh, joining=BRIEFLY).start()
         if hosts.several():
             _compare(recipe, well=False)
 

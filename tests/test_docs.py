@@ -1,11 +1,11 @@
 """The site has every page once, what the pages say of a step is what a step does, and their examples run."""
 
-import importlib.util
-import json
+import pickle
 import re
 import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from recipes import load
 
 from abx import boxes, train
 from abx.data import schemes, specs
+from abx.data.sources import Source, SpecError
 from abx.data.streams import views_per_step
+from recipes import load
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -155,3 +156,71 @@ def test_no_other_number_stands_in_its_text(step):
     left = re.findall(r"(?<![\w/-])-?\d[\d.,]*\b", text)
     # A view in its own frame, boxes of a picture, a softmax's sum; and a part of formulas and of words.
     assert set(left) <= {"0", "1", "0, 0, 1, 1"} | {"0,", "1,", "1."}, left
+
+
+def code(page: str, part: str = "") -> list[str]:
+    """The Python of a page, or of what stands under one of its headings."""
+    text = (DOCS / page).read_text()
+    return CODE.findall(re.split(rf"^## {part}$", text, flags=re.M)[1].split("\n## ")[0] if part else text)
+
+
+def run(blocks: list[str], name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """One after the other, as cells of a notebook."""
+    module = ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)  # where dataclasses look for the module they are in
+    for block in blocks:
+        exec(compile(block, name, "exec"), module.__dict__)
+    return module.__dict__
+
+
+def test_the_examples_of_the_step_hold(monkeypatch):
+    assert run(code("step.md"), "step_example", monkeypatch)["y"].shape == (2, 2)
+
+
+def test_the_new_reward_is_one_and_bears_bootstrapping(monkeypatch):
+    found = run(code("extend.md", "A reward"), "reward_example", monkeypatch)
+    method, batch, model = found["method"], found["batch"], found["model"]
+    assert {"reward/loss", "value/loss"} <= set(found["aux"].metrics)
+    p = method.predict(model, model, found["carry"], batch, found["key"])
+    assert p.reward.shape == (4, 2, 8)
+    assert float(p.reward.min()) > 0
+    assert not np.allclose(p.reward.sum(-1), 1, atol=0.01)
+
+
+def test_the_new_kind_of_data_is_known_by_its_file(monkeypatch, tmp_path):
+    [block] = code("extend.md", "A data source")
+    (tmp_path / "npz.py").write_text(block)
+    monkeypatch.setattr(schemes, "__path__", [*schemes.__path__, str(tmp_path)])
+    specs.scheme_names.cache_clear()
+    try:
+        images = np.random.default_rng(0).integers(0, 256, (3, 8, 9, 3), np.uint8)
+        np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, 2, 1]))
+        source = specs.open_source(f"npz:{tmp_path / 'a.npz'}")
+        assert isinstance(source, Source)
+        assert len(pickle.loads(pickle.dumps(source))) == 3
+        assert np.array_equal(source[1].image, images[1])
+        assert [source[i].label for i in range(3)] == [0, 2, 1]
+        assert source.classes == ("0", "1", "2")
+        with pytest.raises(IndexError):
+            source[3]
+        assert len(specs.open_source(f"0.5*npz:{tmp_path / 'a.npz'} + 0.5*scenes")) > 3
+        np.savez(tmp_path / "b.npz", images=images.astype(np.float32))
+        np.savez(tmp_path / "c.npz", pictures=images)
+        for wrong in (f"npz:{tmp_path / 'b.npz'}", f"npz:{tmp_path / 'c.npz'}", f"npz:{tmp_path / 'd.npz'}"):
+            with pytest.raises(SpecError):
+                specs.open_source(wrong)
+        assert "npz:FILE" in specs.accepted()
+        assert "did you mean 'npz:" in (specs.check_spec("npx:a.npz") or "")
+    finally:
+        specs.scheme_names.cache_clear()
+        sys.modules.pop("abx.data.schemes.npz", None)
+
+
+def test_the_new_probe_tells_apart_what_lies_apart(monkeypatch, capsys):
+    found = run(code("extend.md", "A probe"), "probe_example", monkeypatch)
+    assert "guessing 8%" in capsys.readouterr().out
+    assert found["scores"].shape == (48, 12)
+    places = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]] + 0.1
+    scores = found["centroid_scores"](places, np.array([0, 1, 2, 0]), 5 * places[:3], 4)
+    assert scores.argmax(1).tolist() == [0, 1, 2]
+    assert np.allclose(scores[:, 3], 0)

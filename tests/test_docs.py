@@ -12,34 +12,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 import yaml
+from pages import CODE, DOCS, code, documented, rows, unexplained
 
 from abx import boxes, train
 from abx.data import schemes, specs
+from abx.data.schemes.scenes import Scenes
 from abx.data.sources import Source, SpecError
 from abx.data.streams import views_per_step
+from abx.experiment.ledger import Ledger
+from abx.experiment.resuming import OURS
+from abx.fit import Clock
 from recipes import load
 
 ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-CODE = re.compile(r"```python\n(.*?)```", re.S)
 
 
 def leaves(nav: Any) -> list[str]:
     if isinstance(nav, str):
         return [nav]
     return [leaf for part in (nav.values() if isinstance(nav, dict) else nav) for leaf in leaves(part)]
-
-
-def rows(page: str, first: str) -> list[list[str]]:
-    """Of all tables of a page whose first heading is this."""
-    found, inside = [], False
-    for line in (DOCS / page).read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
-        inside = bool(cells) and (inside or cells[0] == first)
-        if inside and cells[0] != first and set(cells[0]) != {"-"}:
-            found.append(cells)
-    return found
 
 
 def test_the_site_has_every_page_once():
@@ -158,12 +151,6 @@ def test_no_other_number_stands_in_its_text(step):
     assert set(left) <= {"0", "1", "0, 0, 1, 1"} | {"0,", "1,", "1."}, left
 
 
-def code(page: str, part: str = "") -> list[str]:
-    """The Python of a page, or of what stands under one of its headings."""
-    text = (DOCS / page).read_text()
-    return CODE.findall(re.split(rf"^## {part}$", text, flags=re.M)[1].split("\n## ")[0] if part else text)
-
-
 def run(blocks: list[str], name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """One after the other, as cells of a notebook."""
     module = ModuleType(name)
@@ -224,3 +211,31 @@ def test_the_new_probe_tells_apart_what_lies_apart(monkeypatch, capsys):
     scores = found["centroid_scores"](places, np.array([0, 1, 2, 0]), 5 * places[:3], 4)
     assert scores.argmax(1).tolist() == [0, 1, 2]
     assert np.allclose(scores[:, 3], 0)
+
+
+def test_every_metric_of_a_step_is_explained():
+    """Those of evaluations are looked for where whole runs are: tests/test_recipes.py."""
+    names = {"step", "loss", "grad_norm", *Clock(1).metrics()}
+    for name, case in small.METHODS.items():
+        recipe = load(name).PRESETS["smoke"]
+        names |= set(Ledger(recipe.data, dict.fromkeys(recipe.data.streams(), Scenes()), Path("none")).metrics())
+        batch, key = case.batch(np.random.default_rng(0)), jax.random.key(0)
+        model, carry = jax.eval_shape(case.method.init, key)
+        names |= set(jax.eval_shape(case.method.loss, model, model, carry, batch, key)[1].metrics)
+    assert unexplained(names) == []
+    assert {name for name in documented() if name.startswith(("reward/", "ssl/", "mae/", "ijepa/"))} <= names
+
+
+def test_every_metric_that_is_explained_can_be_written():
+    assert len(documented()) == len(set(documented()))
+    code = "".join(path.read_text() for path in (ROOT / "abx").rglob("*.py"))
+    bins = re.compile("_(disjoint|far|mid|near|K)$")
+    for name in documented():
+        last = bins.sub("", name.rpartition("/")[2])
+        assert re.search(rf'["/]{last}(["_:]|$)', code, re.M), name
+
+
+def test_every_file_of_a_run_is_explained():
+    files = "".join(first for first, *_ in rows("output.md", "file"))
+    for name in (*OURS, "config.json", "environment.json", "results.jsonl"):
+        assert f"`{name}" in files, name

@@ -17,6 +17,7 @@ import yaml
 from pages import CODE, DOCS, code, documented, rows, unexplained
 
 from abx import boxes, train
+from abx.analysis.paper import BLOCKS
 from abx.data import schemes, specs
 from abx.data.schemes.scenes import Scenes
 from abx.data.sources import Source, SpecError
@@ -239,3 +240,42 @@ def test_every_file_of_a_run_is_explained():
     files = "".join(first for first, *_ in rows("output.md", "file"))
     for name in (*OURS, "config.json", "environment.json", "results.jsonl"):
         assert f"`{name}" in files, name
+
+
+SYSTEMS = {
+    "CLIP": "CLIP",
+    "CLIP+Aug": "CLIP+Aug",
+    "SimCLR": "SimCLR",
+    "SLIP": "SLIP",
+    "DINO": "DINO",
+    "SiLC": "SiLC",
+    "MAE": "MAE",
+    "I-JEPA": "I-JEPA",
+    "AB": "AB_CLIP AB_SimCLR AB_DINO",
+}
+"""What the paper calls each method of docs/methods.md."""
+
+
+def paper_rows(system: str) -> list[str]:
+    """As Markdown: each row of the paper's tables that a system has; of AB the gain over its base in brackets."""
+    found = []
+    for block in BLOCKS:
+        for row in block.rows:
+            if row.system == system:
+                gains = row.differences or (None,) * len(row.figures)
+                cells = [
+                    f"{column.name} {figure}" + (f" ({gain:+})" if gain is not None else "")
+                    for column, figure, gain in zip(block.columns, row.figures, gains, strict=True)
+                    if figure is not None
+                ]
+                name = f" {system}," if system.startswith("AB_") else ""
+                found.append(f"| {block.table},{name} {block.title} | {', '.join(cells)} |")
+    return found
+
+
+@pytest.mark.parametrize("method", SYSTEMS)
+def test_every_method_has_its_rows_of_the_paper(method):
+    heading = {"AB": "Annotation bootstrapping"}.get(method, re.escape(method))
+    part = re.split(rf"^## {heading}$", (DOCS / "methods.md").read_text(), flags=re.M)[1].split("\n## ")[0]
+    said = [line for line in part.splitlines() if re.match(r"\| \d,", line)]
+    assert said == [row for system in SYSTEMS[method].split() for row in paper_rows(system)]

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from pages import unexplained
 from PIL import Image
 
 from abx import cli
@@ -95,6 +96,7 @@ def test_the_folder_holds_what_was_promised(runs, run):
     assert {int(row["step"]) for row in rows} == {0, 2, 4}
     names = {name for row in rows for name in row}
     assert names >= METRICS | SPREAD
+    assert unexplained(names) == []
     assert (names >= PROBES) == (run != "tar")  # pictures without labels
     assert (names >= {f"value/{name}" for name in VALUE}) == ab
     assert all(math.isfinite(row.get("loss", 0)) for row in rows)
@@ -190,6 +192,7 @@ def test_every_recipe_trains_looks_and_draws(name, tmp_path, compiled):
     rows = read_metrics(out / "metrics.jsonl")
     names = {name for row in rows for name in row}
     assert names >= PROBES | SPREAD | {"loss", "grad_norm", "data/read"}
+    assert unexplained(names) == []
     assert all(math.isfinite(value) for row in rows for key, value in row.items() if not key.startswith("value/"))
     assert {int(row["step"]) for row in rows} == {0, 1, 2}
     assert (out / "report.txt").read_text().strip() in said

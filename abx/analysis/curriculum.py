@@ -45,9 +45,10 @@ def curriculum(norms: Float[np.ndarray, " v"]) -> dict[str, Any]:
     Args:
         norms: of the gradients of v views.
 
-    Returns: `mean`; `norms`, relative to it, at the 201 `quantiles` from the least to the largest, which is the curve
-        of Figure 9; `top_tenth`, the share that the tenth of views with the largest norms has of the sum of all: 0.1
-        where all are taught alike.
+    Returns:
+        `mean`; `norms`, relative to it, at the 201 `quantiles` from the least to the largest, which is the curve of
+        Figure 9; `top_tenth`, the share that the tenth of views with the largest norms has of the sum of all: 0.1 where
+        all are taught alike.
     """
     mean = float(norms.mean())
     ordered = np.sort(norms)[::-1]

@@ -105,8 +105,9 @@ def tally_of(method: AB[Any], model: ABModel, target: ABModel, carry: ABCarry, b
 def by_overlap(tallies: Sequence[Tally]) -> dict[str, Any]:
     """Shares and means in each bin, from the tallies of some batches. NaN (None once written) in a bin without pairs.
 
-    Returns: `bins`; `pairs`, how many there are in each; `chance`; under `reward` and `target`, after what counts as
-        right, accuracies of `value` and of the baselines: `copy` (the first choice at the view one stands in: pure
+    Returns:
+        `bins`; `pairs`, how many there are in each; `chance`; under `reward` and `target`, after what counts as right,
+        accuracies of `value` and of the baselines: `copy` (the first choice at the view one stands in: pure
         invariance), `shrunk_copy` (that of its target mixed with the mean target, by the share that has the least
         excess in the bin) and `rotated` (the value head's, told the way to another target); under `excess` the nats by
         which `value`, `shrunk_copy` and `rotated` exceed the entropy of the target; `share`, that of the shrunk copy.

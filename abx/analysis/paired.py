@@ -75,11 +75,12 @@ def paired_accuracy(method: Method, model: Any, carry: Any, paired: Paired, anno
     Args:
         annotated: the reward batch of the same images, not augmented.
 
-    Returns: `chance`, 1 / N; `reward` of the centre; `multi_crop` of the mean reward of the moves' views, and
+    Returns:
+        `chance`, 1 / N; `reward` of the centre; `multi_crop` of the mean reward of the moves' views, and
         `multi_crop_best` of the highest; of AB also `value` (best move), `value_staying` (the action (0, 0, 1, 1)
         alone) and the baselines: `rotated` (with the moves of the next image: where values care for boxes as such and
-        not for which ones, the same) and `shrunk_copy` (rewards of the centre mixed with their mean over images, by
-        the best share of all tenths). Copying is what `reward` does.
+        not for which ones, the same) and `shrunk_copy` (rewards of the centre mixed with their mean over images, by the
+        best share of all tenths). Copying is what `reward` does.
 
     Raises: ValueError for a method without rewards.
     """

@@ -43,8 +43,9 @@ def decode(data: bytes) -> Pixels:
     Args:
         data: the whole file, at most `MAX_BYTES` of it worth reading.
 
-    Raises: BadImage, whatever went wrong inside: unknown format, cut off or damaged data, more than `MAX_PIXELS`
-        (before a pixel is decoded), memory.
+    Raises:
+        BadImage: whatever went wrong inside: unknown format, cut off or damaged data, more than `MAX_PIXELS` (before a
+            pixel is decoded), memory.
     """
     return Picture(data).pixels()
 

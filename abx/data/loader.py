@@ -68,9 +68,10 @@ def batches(
         name: the stream's name, the key of `Loaded.records` and `Loaded.rejected`.
         texts: how a text goes with each image; without, there is none.
 
-    Returns: a dataset of `Loaded` whose batch is `Views` "b n size size 3", or what else `crops` join their kinds to,
-        or `Pairs` of that where there are texts; b is this host's share of the batch, and what it holds does not
-        depend on how many hosts there are.
+    Returns:
+        a dataset of `Loaded` whose batch is `Views` "b n size size 3", or what else `crops` join their kinds to, or
+        `Pairs` of that where there are texts; b is this host's share of the batch, and what it holds does not depend on
+        how many hosts there are.
     """
     if batch % host.count:
         raise ValueError(f"a batch of {batch} cannot be shared by {host.count} hosts")

@@ -21,8 +21,9 @@ def split(spec: str, schemes: Sequence[str]) -> list[tuple[Fraction, str]]:
     A `+` joins parts where a space stands on both sides of it and a scheme, or a weight and a scheme, follows: paths
     may hold any other.
 
-    Raises: SpecError, for a weight that is no positive number, where only some parts have one, and for what was most
-        likely meant as another part.
+    Raises:
+        SpecError: for a weight that is no positive number, where only some parts have one, and for what was most likely
+            meant as another part.
     """
     scheme = "|".join(map(re.escape, schemes))
     parts = re.split(rf"\s\+\s+(?=(?:[^\s*]+\s*\*\s*)?(?:{scheme})\b)", spec.strip())

@@ -1,0 +1,1 @@
+"""How good features are: frozen features and what is known of the pictures in, figures out."""

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 from asked import two_steps
-from runs import one_device
 
 from abx.cli import main
 from abx.experiment.exporting import ABOUT
 from abx.experiment.saved import from_json
+from runs import one_device
 
 safetensors = pytest.importorskip("safetensors", reason="safetensors is not installed")
 

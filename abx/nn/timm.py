@@ -24,7 +24,7 @@ def to_timm(vit: ViT) -> State:
         for name, array in _named(path, np.asarray(leaf)):
             state[name] = np.ascontiguousarray(_forth(name, array, vit.config))
     if vit.pos_embed is None:
-        state["pos_embed"] = _fixed(vit.config)[None]
+        state["pos_embed"] = fixed(vit.config)[None]
     if vit.cls_token is not None:  # [CLS] and registers have no position of their own
         state["pos_embed"] = np.pad(state["pos_embed"], ((0, 0), (vit.patches_from, 0), (0, 0)))
     return state
@@ -67,7 +67,7 @@ def from_timm(state: Mapping[str, Float[np.ndarray, "..."]], config: ViTConfig) 
         if config.registers:
             found["reg_token"] = found["reg_token"] + found["pos_embed"][:, 1:first]
         found["pos_embed"] = found["pos_embed"][:, first:]
-    if config.position == "sincos" and not np.allclose(found["pos_embed"][0], _fixed(config), atol=1e-4):
+    if config.position == "sincos" and not np.allclose(found["pos_embed"][0], fixed(config), atol=1e-4):
         raise ValueError('pos_embed is not our sine-cosine table; position="learned" keeps it')
 
     def fill(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -82,7 +82,7 @@ def from_timm(state: Mapping[str, Float[np.ndarray, "..."]], config: ViTConfig) 
 
 def shapes(config: ViTConfig) -> dict[str, tuple[int, ...]]:
     """Of the arrays that `to_timm` gives for a ViT of these sizes. Touches no device and makes no array of theirs."""
-    like = jax.eval_shape(lambda key: ViT(config, key=key), jax.ShapeDtypeStruct((), jax.dtypes.prng_key))
+    like = jax.eval_shape(lambda: ViT(config, key=jax.random.key(0)))
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(like):
         for name, array in _named(path, np.broadcast_to(np.float32(0), leaf.shape)):
@@ -143,6 +143,7 @@ def _back(name: str, x: np.ndarray, config: ViTConfig) -> np.ndarray:
     return x.T if x.ndim == 2 else x
 
 
-def _fixed(config: ViTConfig) -> Float[np.ndarray, "t d"]:
+def fixed(config: ViTConfig) -> Float[np.ndarray, "t d"]:
+    """The sine-cosine table of a ViT of these sizes, for its native grid."""
     grid = config.size // config.patch
     return sincos((grid, grid), grid, config.width)

@@ -36,11 +36,15 @@ def named(arrays: Arrays) -> Named:
     image = {name.removeprefix(tower): x for name, x in within.items() if name.startswith(tower)}
     skipped = [name for name in arrays if not name.startswith(tree + tower)]
     skipped += [tree + tower + name for name in image if SKIPPED.fullmatch(name)]
+    head = image.get("head/kernel")
     image = {name: x for name, x in image.items() if not SKIPPED.fullmatch(name)}
     others: dict[str, Stored] = {}
     if tower and f"txt/{TABLE}" in within:
         others = _text({name.removeprefix("txt/"): x for name, x in within.items() if name.startswith("txt/")})
         skipped = [name for name in skipped if not name.startswith(f"{tree}txt/") or name == f"{tree}txt/head/bias"]
+        if head is not None:
+            others["head.weight"] = head
+            skipped.remove(f"{tree}{tower}head/kernel")
     found, heads = _image(image)
     return Named("big_vision", found, others, skipped, heads)
 

@@ -154,8 +154,5 @@ def _flat(array: Stored, part: str, kind: str) -> Stored:
         return array.change(np.ravel, (size,))
     if len(shape) != 3:
         return array
-    if part == "out":
-        flat = (shape[0] * shape[1], shape[2])
-    else:
-        flat = (shape[0], shape[1] * shape[2])
+    flat = (shape[0] * shape[1], shape[2]) if part == "out" else (shape[0], shape[1] * shape[2])
     return array.change(lambda x: x.reshape(flat).T, flat[::-1])

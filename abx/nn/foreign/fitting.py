@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -50,16 +51,13 @@ def sizes_of(arrays: Arrays, heads: int = 0, like: ViTConfig = ViTConfig()) -> V
         raise Unfit("reg_token: this ViT has registers beside a [CLS] token alone, and there is no cls_token")
     if token and "attn_pool.latent" in arrays:
         raise Unfit("attn_pool.latent: this ViT has an attention pool or a cls_token, not both")
-    pool = "token" if token else "map" if "attn_pool.latent" in arrays else "gap"
+    pool: Literal["gap", "map", "token"] = "token" if token else "map" if "attn_pool.latent" in arrays else "gap"
     found = replace(like, width=width, depth=depth, heads=heads, mlp=mlp, patch=patch, pool=pool, registers=registers)
     if "pos_embed" in arrays:
         rows = _shape(arrays, "pos_embed", 3)[1]
-        found = replace(found, size=_grid(rows, found) * patch)
-        position = found.position
+        found = replace(found, size=_grid(rows, found) * patch, position="learned")
     else:
-        position = "sincos"
-        found = replace(found, size=max(like.size // patch, 1) * patch)
-    found = replace(found, position=position)
+        found = replace(found, size=max(like.size // patch, 1) * patch, position="sincos")
     if problems := found.problems():
         raise Unfit(f"patch_embed.proj.weight {list(kernel)} and blocks: {problems[0].replace('backbone.', '')}")
     check(arrays, found)

@@ -83,7 +83,7 @@ def as_big_vision_computes(arrays, image):
     """Tokens after the final norm in float64, flax's arithmetic written out: heads apart, MLPs of GELU's tanh."""
     a = {name.removeprefix("params/"): x.astype(np.float64) for name, x in arrays.items()}
     kernel = a["embedding/kernel"]
-    p, d = kernel.shape[0], kernel.shape[-1]
+    p = kernel.shape[0]
     grid = image.shape[0] // p
     x = np.stack(
         [

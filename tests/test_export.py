@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from asked import two_steps
+from conftest import TINY
 
 from abx.cli import main
 from abx.experiment.exporting import ABOUT
 from abx.experiment.saved import from_json
 from abx.nn import ViT
 from abx.nn.timm import to_timm
-from conftest import TINY
 from runs import one_device
 
 safetensors = pytest.importorskip("safetensors", reason="safetensors is not installed")
@@ -80,7 +80,6 @@ def test_a_program_gives_the_features_for_any_number_of_pictures(rng, pool):
 
     vit = ViT(replace(TINY, pool=pool, registers=2 * (pool == "token")), key=jax.random.key(0))
     whole = archive_of(vit, {"step": 3})
-    assert whole == archive_of(vit, {"step": 3})
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         assert json.loads(archive.read("about.json")) == {"step": 3}
         network = jax.export.deserialize(bytearray(archive.read("network")))

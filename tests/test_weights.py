@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 from asked import two_steps
 from conftest import TINY
-from runs import one_device, tiny
 from safetensors.numpy import load_file, save_file
 
 from abx.cli import main
 from abx.data.sources import SpecError
-from abx.experiment import Evaluation, run
+from abx.experiment import Evaluation
 from abx.experiment.beginning import begin
 from abx.experiment.loading import load_subject, untrained
 from abx.experiment.offering import offer
+from abx.experiment.run import run
 from abx.experiment.weights import open_file
 from abx.nn import ViT
 from abx.nn.timm import to_timm
+from runs import one_device, tiny
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,7 +82,8 @@ def test_a_head_of_another_size_is_skipped_whole(files, tmp_path):
     method = replace(tiny("simclr", tmp_path).method, hidden=24)
     fresh, state, said = begun("simclr", tmp_path, init=str(files / "all.safetensors"), method=method)
     assert same(state.model.head, fresh.model.head)
-    assert "skipped  head.fc1.weight, " in said
+    assert "skipped  head." in said
+    assert "missing  head (9 arrays)" in said
 
 
 def test_a_run_begins_with_a_file_and_records_it(trained, files, tmp_path, capsys):
@@ -89,8 +91,8 @@ def test_a_run_begins_with_a_file_and_records_it(trained, files, tmp_path, capsy
     file = tmp_path / "weights.safetensors"
     file.write_bytes((files / "own.safetensors").read_bytes())
     recipe = tiny("simclr", tmp_path / "run", steps=1, init=str(file), eval=Evaluation(every=0))
-    assert recipe.problems() == []
-    # The first step's loss is that of the file's backbone: with a learning rate of 0 the weights themselves are left.
+    assert not any("--init" in sentence for sentence in recipe.problems())
+    # With a learning rate of 0 a step leaves the weights as they were loaded.
     recipe = replace(recipe, optim=replace(recipe.optim, lr=0.0, lr_start=0.0, lr_end=0.0))
     state = run(recipe)
     assert same(state.model.backbone, trained[1].model.backbone)
@@ -107,10 +109,10 @@ def test_a_run_begins_with_a_file_and_records_it(trained, files, tmp_path, capsy
     assert f"--init: {file} holds other weights than the run began with" in capsys.readouterr().err
     run(replace(recipe, force=True))
     file.unlink()
-    assert recipe.problems() == []
+    assert not any("--init" in sentence for sentence in recipe.problems())
     run(recipe)
     assert "loaded" not in capsys.readouterr().out
-    assert "is not there" in replace(recipe, resume=False).problems()[0]
+    assert any("is not there" in sentence for sentence in replace(recipe, resume=False).problems())
 
 
 def test_a_file_is_probed_and_embedded_as_its_run(trained, files, tmp_path, capsys):

@@ -25,9 +25,9 @@ class Export:
     out: Path = Path("model.safetensors")
     """File to write: .safetensors or .stablehlo."""
     format: Literal["auto", "safetensors", "timm", "stablehlo"] = "auto"
-    """safetensors: our own names, for --init of recipes and probes. timm: names and layouts of timm's VisionTransformer,
-    as safetensors. stablehlo: a program with its parameters, for any number of pictures (extra export). auto: by the
-    end of --out, safetensors or stablehlo."""
+    """safetensors: our own names, for --init of recipes and probes. timm: names and layouts of timm's ViT, as
+    safetensors. stablehlo: a program with its parameters, for any number of pictures (extra export). auto: by the end
+    of --out, safetensors or stablehlo."""
     network: Literal["online", "target"] = "online"
     """Which of the run's networks: the trained one, or its moving average."""
     step: str = "newest"

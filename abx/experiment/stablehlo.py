@@ -39,8 +39,7 @@ def archive_of(backbone: ViT, header: Mapping[str, Any]) -> bytes:
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w") as archive:
         for name, content in (("about.json", json.dumps(header).encode()), ("network", program_of(backbone))):
-            # At a fixed date: the same network is the same file.
-            archive.writestr(zipfile.ZipInfo(name), content)
+            archive.writestr(name, content)
     return whole.getvalue()
 
 

@@ -78,7 +78,7 @@ def test_a_text_tower_of_big_vision_is_ours(rng, tmp_path):
 
 
 CLS = replace(TINY, pool="token", position="learned", gelu="exact")
-REGISTERS = replace(CLS, registers=4, size=24)  # where no other grid of positions would do
+REGISTERS = replace(CLS, registers=4, size=32)
 
 
 def dino(state, registers=False, scale=None):
@@ -114,7 +114,7 @@ def test_dinov2_registers_and_layer_scale(tmp_path):
     found = offer(path)
     assert (found.named.family, found.pixels("auto"), found.named.skipped) == ("DINOv2", "imagenet", ["mask_token"])
     again = found.backbone(REGISTERS, "half")
-    image = jax.random.uniform(jax.random.key(1), (24, 24, 3), minval=-1)
+    image = jax.random.uniform(jax.random.key(1), (32, 32, 3), minval=-1)
     np.testing.assert_allclose(again(image), vit(image), atol=1e-6)
 
 
@@ -172,6 +172,13 @@ def test_what_is_no_layer_of_ours_is_refused_by_its_name(tmp_path, name, shape, 
     with pytest.raises(SpecError, match=said) as refused:
         offer(Path(saved(tmp_path / "x.safetensors", state)))
     assert name in str(refused.value)
+
+
+def test_a_table_that_may_be_of_two_grids_is_refused(tmp_path):
+    """2 x 2 patches, a [CLS] and 4 registers have as many positions as 3 x 3 patches alone."""
+    vit = ViT(replace(CLS, registers=4), key=jax.random.key(0))
+    with pytest.raises(SpecError, match="pos_embed has 9 rows, which may be of 2 x 2 or 3 x 3 patches"):
+        offer(Path(saved(tmp_path / "x.safetensors", to_timm(vit))))
 
 
 def test_flags_that_make_it_fit(tmp_path):

@@ -167,7 +167,7 @@ def timms(**changes):
     timm = pytest.importorskip("timm.models.vision_transformer", reason="parity: timm is not installed")
     torch.manual_seed(0)
     model = timm.VisionTransformer(
-        img_size=24, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0, **changes
+        img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0, **changes
     )
     with torch.no_grad():
         for parameter in model.parameters():
@@ -195,7 +195,7 @@ def test_a_file_of_timms_gives_timms_tokens(rng, tmp_path, changes):
     save_file(state, tmp_path / "timm.safetensors")
     found = offer(tmp_path / "timm.safetensors")
     vit = found.backbone(replace(found.config, heads=2), "half")
-    image = rng.uniform(-1, 1, (24, 24, 3)).astype(np.float32)
+    image = rng.uniform(-1, 1, (32, 32, 3)).astype(np.float32)
     with torch.no_grad():
         expected = model.forward_features(torch.tensor(image.transpose(2, 0, 1)[None]))
         features = model.forward_head(expected)

@@ -121,11 +121,13 @@ def _shape(arrays: Arrays, name: str, axes: int) -> tuple[int, ...]:
 
 def _grid(rows: int, config: ViTConfig) -> int:
     """Patches along a side of what a table has rows for, with or without rows for [CLS] and registers."""
-    extra = [1 + config.registers, 1, 0] if config.pool == "token" else [0]
-    for count in extra:
-        if (side := math.isqrt(max(rows - count, 0))) and side**2 == rows - count:
-            return side
-    raise Unfit(f"pos_embed has {rows} rows, which are no square grid of patches")
+    extra = {1 + config.registers, 1, 0} if config.pool == "token" else {0}
+    sides = sorted(side for n in extra if (side := math.isqrt(max(rows - n, 0))) and side**2 == rows - n)
+    if len(sides) != 1:
+        which = " or ".join(f"{side} x {side}" for side in sides)
+        what = f"may be of {which} patches" if sides else "are no square grid of patches"
+        raise Unfit(f"pos_embed has {rows} rows, which {what}")
+    return sides[0]
 
 
 def _resampled(table: np.ndarray, have: ViTConfig, grid: int, first: int) -> np.ndarray:

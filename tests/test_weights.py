@@ -18,6 +18,7 @@ from abx.experiment import Evaluation
 from abx.experiment.beginning import begin
 from abx.experiment.loading import load_subject, untrained
 from abx.experiment.offering import offer
+from abx.experiment.resuming import prepare
 from abx.experiment.run import run
 from abx.experiment.weights import open_file
 from abx.nn import ViT
@@ -113,6 +114,16 @@ def test_a_run_begins_with_a_file_and_records_it(trained, files, tmp_path, capsy
     run(recipe)
     assert "loaded" not in capsys.readouterr().out
     assert any("is not there" in sentence for sentence in replace(recipe, resume=False).problems())
+
+
+def test_a_run_of_before_a_setting_goes_on(tmp_path):
+    recipe = tiny("simclr", tmp_path)
+    prepare(recipe)
+    old = json.loads((tmp_path / "config.json").read_text())
+    del old["init"], old["init_pixels"], old["method"]["backbone"]["registers"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert prepare(recipe) == []
+    assert prepare(replace(recipe, init="x.npz", force=True)) == ["--init:  -> x.npz"]
 
 
 def test_a_file_is_probed_and_embedded_as_its_run(trained, files, tmp_path, capsys):

@@ -13,12 +13,7 @@ from abx.cli.errors import fail
 @dataclass(frozen=True)
 class Export:
     """Write a network of a run to one file, without optimiser and the other network, and print the two lines that load
-    it elsewhere. Its header, JSON, says what it is: sizes, how pictures are shown to it, run, step, views seen.
-
-    Examples:
-      abx export runs/ab_simclr-smoke --out model.safetensors
-      abx export runs/ab_simclr-smoke --format timm --out timm.safetensors
-      abx export runs/ab_simclr-smoke --out model.stablehlo"""
+    it elsewhere. Its header, JSON, says what it is: sizes, how pictures are shown to it, run, step, views seen."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of a run, e.g. runs/ab_simclr-smoke."""

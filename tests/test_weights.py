@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from abx.cli import main
 from abx.data.sources import SpecError
 from abx.experiment import Evaluation
-from abx.experiment.beginning import begin
+from abx.experiment.beginning import _placed, begin
 from abx.experiment.loading import load_subject, untrained
 from abx.experiment.offering import offer
 from abx.experiment.resuming import prepare
@@ -140,6 +140,15 @@ def test_a_file_is_probed_and_embedded_as_its_run(trained, files, tmp_path, caps
     with pytest.raises(SystemExit):
         main(["probe", "--run", "none", "--init", str(file.with_name("torch.pth"))])
     assert "import torch" in capsys.readouterr().err
+
+
+def test_loaded_arrays_lie_as_the_fresh_ones_did():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("shards",))
+    lies = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("shards"))
+    fresh, array = jax.device_put(np.zeros((16, 3), np.float32), lies), np.arange(48, dtype=np.float32).reshape(16, 3)
+    leaf = _placed(fresh, array)
+    assert leaf.sharding == lies
+    np.testing.assert_array_equal(leaf, array)
 
 
 def test_what_differs_from_the_recipe_is_said_with_its_flag(files, tmp_path):

@@ -16,7 +16,6 @@ from exploring import RUNS, Page, one_network, saved_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from runs import one_device
 from small import ab
 
 from abx import cli
@@ -39,6 +38,7 @@ from abx.experiment import exploring
 from abx.experiment.annotating import annotate
 from abx.experiment.exploring import explore_run
 from abx.methods import SigLIP
+from runs import one_device
 
 HOSTILE = "</script><script>alert('x')</script><!-- \" onload=\"y & \u202e\u2028\n z @@DATA@@ 'é"
 PLACES = (2, 3)

@@ -162,6 +162,74 @@ def unit_variance(x):
     return torch.nn.functional.layer_norm(x, (x.shape[-1],))
 
 
+def timms(**changes):
+    """A timm ViT of random numbers, and its state."""
+    timm = pytest.importorskip("timm.models.vision_transformer", reason="parity: timm is not installed")
+    torch.manual_seed(0)
+    model = timm.VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0, **changes
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.2)
+    return model.eval(), {name: x.numpy().copy() for name, x in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class_token": True, "global_pool": "token"},
+        {"class_token": False, "global_pool": "avg", "fc_norm": False},
+        {"class_token": True, "global_pool": "token", "reg_tokens": 4, "init_values": 0.1},
+        {"class_token": True, "global_pool": "token", "reg_tokens": 4, "no_embed_class": True, "qkv_bias": False},
+        {"class_token": False, "global_pool": "map"},
+    ],
+    ids=["cls", "gap", "registers, layer scale", "registers without positions, no bias", "map"],
+)
+def test_a_file_of_timms_gives_timms_tokens(rng, tmp_path, changes):
+    from safetensors.numpy import save_file
+
+    from abx.experiment.offering import offer
+
+    model, state = timms(**changes)
+    save_file(state, tmp_path / "timm.safetensors")
+    found = offer(tmp_path / "timm.safetensors")
+    vit = found.backbone(replace(found.config, heads=2), "half")
+    image = rng.uniform(-1, 1, (32, 32, 3)).astype(np.float32)
+    with torch.no_grad():
+        expected = model.forward_features(torch.tensor(image.transpose(2, 0, 1)[None]))
+        features = model.forward_head(expected)
+    tokens = vit(jnp.asarray(image))
+    agree(tokens, expected[0].numpy())
+    agree(vit.pool(tokens), features[0].numpy())
+
+
+@pytest.mark.parametrize("pool", ["gap", "token", "map"])
+@pytest.mark.parametrize("registers", [0, 4])
+def test_the_printed_lines_load_our_export_in_timm(rng, tmp_path, pool, registers):
+    timm = pytest.importorskip("timm", reason="parity: timm is not installed")
+    import safetensors.torch
+
+    from abx.experiment.exporting import loaders, safetensors_of, timm_arrays, write
+    from abx.nn import ViT
+
+    if registers and pool != "token":
+        pytest.skip("registers go beside a [CLS]")
+    # An MLP whose ratio to the width is no whole number.
+    config = replace(TINY, mlp=75, pool=pool, registers=registers)
+    vit, out = ViT(config, key=jax.random.key(0)), tmp_path / "ours.safetensors"
+    write(out, lambda: safetensors_of(timm_arrays(vit), {}))
+    names = {"timm": timm, "safetensors": safetensors}
+    exec("\n".join(loaders("timm", out, config)), names)
+    model = names["model"].eval()
+    pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
+    mean, std = (np.array(timm.data.resolve_model_data_config(model)[name], np.float32) for name in ("mean", "std"))
+    shown = torch.tensor(((pixels / np.float32(255) - mean) / std).transpose(2, 0, 1)[None])
+    with torch.no_grad():
+        agree(vit(jnp.asarray(pixels)), model.forward_features(shown)[0].numpy())
+        agree(vit.pool(vit(jnp.asarray(pixels))), model(shown)[0].numpy())
+
+
 @pytest.mark.parametrize("pool", ["gap", "token", "map"])
 @pytest.mark.parametrize("gelu", ["tanh", "exact"])
 def test_vit_is_timms(rng, pool, gelu):

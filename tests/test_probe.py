@@ -13,7 +13,6 @@ import pytest
 from asked import CLASSES, QUICK, Some, figures, pictures, recipe_on, refused, two_steps
 from conftest import TINY
 from pictures import smooth
-from runs import one_device
 from small import METHODS
 
 from abx import parallel
@@ -43,6 +42,7 @@ from abx.probes.named import Named
 from abx.probes.questions import Facts
 from abx.probes.tasks import Classification, Detection
 from abx.types import Sample
+from runs import one_device
 
 PAPER = ["paper,", "on", "its", "own", "data", "(table)"]
 
@@ -202,11 +202,12 @@ def test_a_dry_run_writes_nothing(run, data, tmp_path, capsys):
         ({"run": "RUN", "size": 20}, "--size must be a multiple of the patch, 8, not 20"),
         (
             {"init": "XL/16"},
-            "--init must be Ti, S, B, L or H, as in ViT-S/16, or the folder of a run; XL/16 is not there",
+            "--init must be Ti, S, B, L or H, as in ViT-S/16, the folder of a run, or a file of weights (.safetensors, "
+            ".npz); XL/16 is not there",
         ),
         ({"init": "S/14", "size": 30}, "--size must be a multiple of the patch, 14, not 30"),
         ({"network": "target"}, "--network must be online with --run none"),
-        ({"probes": ("zeroshot",)}, "--probes zeroshot: an untrained network has no text tower"),
+        ({"probes": ("zeroshot",)}, "--probes zeroshot: a network of no run has no text tower"),
         ({"probes": ()}, "--probes must name one or more"),
         ({"probes": ("knn", "knn")}, "--probes must name one or more, each once, not knn knn"),
         ({"task": "clasification"}, "--task: there is no task 'clasification': did you mean classification?"),

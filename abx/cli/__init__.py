@@ -67,6 +67,7 @@ Examples:
   abx table runs/simclr-small runs/ab_simclr-small
   abx embed runs/ab_simclr-smoke --data folder:~/Pictures --out features.npz
   abx export runs/ab_simclr-smoke --out model.safetensors
+  abx export runs/ab_simclr-smoke --format timm --out timm.safetensors
   abx doctor --data folder:~/Pictures
   abx data inspect folder:~/Pictures
   abx data prepare --help

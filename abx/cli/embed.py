@@ -19,7 +19,7 @@ class Embed:
     """Write the features of pictures: one vector each, with names and labels."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, e.g. runs/ab_simclr-smoke; none = an untrained network, see --init."""
+    """Folder of a run, e.g. runs/ab_simclr-smoke; none = a network of no run, see --init."""
     data: str = "scenes:test"
     """The pictures: `scenes`, `folder:PATH`, `tar:GLOB`, `arrayrecord:GLOB`, `parquet:GLOB`, or a mixture."""
     out: Path = Path("features.npz")
@@ -31,9 +31,12 @@ class Embed:
     """Which of its checkpoints: newest, best, or the number of a step."""
     init: str = "S/16"
     """With RUN none: Ti, S, B, L or H, with the side of a patch: ViT-S/16; or the folder of a run, whose backbone is
-    then as it was before the first step."""
+    then as it was before the first step; or a file of weights, .safetensors or .npz."""
+    init_pixels: Literal["auto", "half", "imagenet"] = "auto"
+    """How the network of a file wants pictures: half = in [-1, 1]; imagenet = less ImageNet's mean, over its deviation;
+    auto = as the file says."""
     pool: Literal["gap", "map", "token"] = "gap"
-    """With RUN none: from tokens to features."""
+    """With RUN none: from tokens to features. A file says so itself."""
     seed: int = 0
     """With RUN none: of the parameters. With --limit: of the choice."""
     size: int = 0
@@ -69,11 +72,13 @@ class Embed:
             fail(str(wrong))
         try:
             if self.run == "none":
-                subject = untrained(self.init, self.seed, self.size, self.pool)
+                subject = untrained(self.init, self.seed, self.size, self.pool, self.init_pixels)
             else:
                 subject = load_subject(Path(self.run), self.network, self.step)
         except SpecError as wrong:
             fail(_said(str(wrong)))
+        if subject.said:
+            print(subject.said, flush=True)
         began = last = time.monotonic()
 
         def progress(done: int, total: int) -> None:
@@ -122,7 +127,9 @@ class Embed:
         from abx.data.specs import check_spec
         from abx.experiment.loading import problems_of_network
 
-        found = problems_of_network(self.run, self.network, self.step, self.init, self.size, self.pool)
+        found = problems_of_network(
+            self.run, self.network, self.step, self.init, self.size, self.pool, self.init_pixels
+        )
         if sentence := check_spec(self.data):
             found.append(f"--data: {sentence}")
         for name, least in (("seed", 0), ("limit", 0), ("batch", 1), ("threads", 0)):

@@ -12,7 +12,9 @@ from abx.data.layouts import ImageData
 from abx.data.specs import check_spec
 from abx.data.streams import Data
 from abx.data.views import views_per_image
+from abx.experiment.beginning import problems as problems_of_init
 from abx.experiment.meshes import Meshes
+from abx.experiment.offering import Pixels
 from abx.experiment.planning import Planning
 from abx.experiment.saved import flat, to_json, typed
 from abx.methods.ab import AB
@@ -103,6 +105,12 @@ class Recipe:
     """Go on although settings or data are not what the run began with; what differs is printed."""
     size: Literal["", "Ti", "S", "B", "L", "H"] = ""
     """Backbone of one of these sizes, in place of its own width, depth, heads and mlp (paper, Figure 4 left)."""
+    init: str = ""
+    """File of weights to begin with, in place of random ones: .safetensors by abx export, or with names of timm, DINO
+    or DINOv2; .npz of big_vision. What it has of backbone and towers goes into both networks. Empty = none."""
+    init_pixels: Pixels = "auto"
+    """How the network of --init wants pictures: half = in [-1, 1]; imagenet = less ImageNet's mean, over its deviation;
+    auto = as the file says."""
     mesh: Meshes = field(default_factory=Meshes)
     plan: Planning = field(default_factory=Planning)
     profile: int = 0
@@ -153,11 +161,30 @@ class Recipe:
                     # Masks and what is put in the place of what they hide are made for one grid of patches.
                     flag = self.data.flag(name, "views") + kind
                     found.append(f"{flag}.size must be --method.backbone.size, {backbone.size}, not {crops.size}")
+        if self.init and not self._goes_on():
+            found += self._of_init()
         if not found:
             found += self._apart()
         if sentence := unwritable(self.out):
             found.append(f"--out {self.out}: {sentence}")
         return broken + [sentence for sentence in found if sentence.split()[0] not in named]
+
+    def _goes_on(self) -> bool:
+        """Whether there is a checkpoint to resume, as far as the folder's names say."""
+        saved = self.out / "checkpoints"
+        return self.resume and saved.is_dir() and any(path.name.isdecimal() for path in saved.iterdir())
+
+    def _of_init(self) -> list[str]:
+        """Why the weights of --init cannot be those of the backbone."""
+        if self.backbone is None:
+            return [f"--init {self.init}: this method has not one backbone that it could be for"]
+        if self.backbone.problems():
+            return []
+        prefix = "--method." + ("base." if hasattr(self.method, "base") else "") + "backbone"
+        found = problems_of_init(self.init, self.init_pixels, self.backbone, prefix)
+        if getattr(self.method, "value_bias", None) == "first-batch":
+            found.append("--method.value_bias must be auto or a number with --init: the first batch is not looked at")
+        return found
 
     def _apart(self) -> list[str]:
         """Where settings that are well by themselves do not fit each other."""

@@ -79,6 +79,6 @@ def _safetensors(
 WRITERS: dict[str, tuple[str, str, Callable[..., None]]] = {
     ".npz": ("", "", _npz),
     ".parquet": ("pyarrow", "parquet", _parquet),
-    ".safetensors": ("safetensors", "probes", _safetensors),
+    ".safetensors": ("", "", _safetensors),
 }
 """By the end of a file's name: the library that is needed, the extra that it comes with, and who writes."""

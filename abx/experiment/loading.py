@@ -1,4 +1,4 @@
-"""A backbone to look at: that of a run's checkpoint, or an untrained one."""
+"""A backbone to look at: that of a run's checkpoint, of a file of weights, or an untrained one."""
 
 import os
 import re
@@ -10,8 +10,11 @@ import jax
 from abx import nn, parallel, train
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data.sources import SpecError, printable
+from abx.experiment.beginning import backbone_of, begin
 from abx.experiment.config import Recipe
 from abx.experiment.folder import recipe_of
+from abx.experiment.offering import Pixels, offer, problems_of_pixels
+from abx.experiment.weights import FILES, PICKLES
 from abx.nn import ViT, ViTConfig
 from abx.train import TrainState
 
@@ -24,15 +27,17 @@ class Subject(NamedTuple):
 
     backbone: ViT
     run: str
-    """Folder of the run, from the root, so that results that name it can be read from anywhere; "none" for one that was
-    never trained."""
+    """Folder of the run, from the root, so that results that name it can be read from anywhere; "none" for one of no
+    run."""
     init: str
-    """What the untrained one is, a folder from the root; "" for a run's."""
+    """What that one is: sizes; a folder or a file of weights, from the root. "" for a run's."""
     network: Network
     step: int
     recipe: Recipe | None = None
     model: Any = None
-    """All of that network, with its heads and towers; None for an untrained one."""
+    """All of that network, with its heads and towers; None for one of no run."""
+    said: str = ""
+    """What was loaded of a file of weights, and what not."""
 
 
 def load_subject(run: Path, network: Network = "online", step: str = "newest") -> Subject:
@@ -75,23 +80,31 @@ def load_state(run: Path, step: str = "newest") -> tuple[Recipe, TrainState]:
     return recipe, TrainState(*found[0])
 
 
-def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap") -> Subject:
-    """A backbone with random parameters.
+def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap", pixels: Pixels = "auto") -> Subject:
+    """A backbone of no run: with random parameters, or with those of a file.
 
     Args:
         init: Ti, S, B, L or H, with or without a patch: S/16, ViT-S/16; or the folder of a run, whose backbone is then
-            as it was before the first step.
+            as it was before the first step; or a file of weights.
         seed: of a named one. A run has its own.
-        size: side of the views it is made for; 0 = 224.
+        size: side of the views it is made for; 0 = 224, or what the file says.
+        pixels: how a file's network wants pictures.
 
     Raises: SpecError.
     """
     if (config := named(init, size, pool)) is not None:
         backbone = jax.jit(lambda: ViT(config, key=jax.random.key(seed)))()
         return Subject(backbone, "none", init, "online", 0)
+    if holds_weights(init):
+        backbone, said = backbone_of(init, pixels, size)
+        return Subject(backbone, "none", os.path.abspath(init), "online", 0, said=said)
     recipe = recipe_of(Path(init))
     tx = recipe.optim.build(recipe.steps)
     blank = recipe.data.blank()
+    if recipe.init and recipe.backbone is not None:
+        state = jax.jit(lambda: train.init(recipe.method, tx, recipe.seed, blank))()
+        state, said = begin(state, recipe.init, recipe.init_pixels, recipe.backbone)
+        return Subject(state.model.backbone, "none", os.path.abspath(init), "online", 0, said=said)
     backbone = jax.jit(lambda: train.init(recipe.method, tx, recipe.seed, blank).model.backbone)()
     return Subject(backbone, "none", os.path.abspath(init), "online", 0)
 
@@ -106,10 +119,17 @@ def named(init: str, size: int = 0, pool: Pool = "gap") -> ViTConfig | None:
     return ViTConfig(**numbers, patch=int(match[2] or 16), size=size or 224, pool=pool)
 
 
+def holds_weights(init: str) -> bool:
+    """Whether it is to be read as a file of weights."""
+    return not Path(init).is_dir() and Path(init).suffix in (*FILES, *PICKLES)
+
+
 def config_of(run: str, init: str, size: int, pool: Pool) -> ViTConfig | None:
     """Sizes of the backbone that would be loaded. Touches no device."""
     if run == "none" and (config := named(init, size, pool)) is not None:
         return config
+    if run == "none" and holds_weights(init):
+        return offer(Path(init), ViTConfig(size=size or 224)).config
     return recipe_of(Path(init if run == "none" else run)).backbone
 
 
@@ -119,12 +139,14 @@ def steps_of(run: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
 
 
-def problems_of_network(run: str, network: Network, step: str, init: str, size: int, pool: Pool) -> list[str]:
+def problems_of_network(
+    run: str, network: Network, step: str, init: str, size: int, pool: Pool, pixels: Pixels = "auto"
+) -> list[str]:
     """What is wrong with the choice of a network, as far as can be told without a device: sentences, each beginning
     with its flag."""
     if size < 0:
         return [f"--size must be at least 0, not {size}"]
-    found = _problems_of_init(init, size, pool) if run == "none" else _problems_of_run(run, step)
+    found = _problems_of_init(init, size, pool, pixels) if run == "none" else _problems_of_run(run, step)
     config = None if found else config_of(run, init, size, pool)
     if config is not None and size % config.patch:
         found.append(f"--size must be a multiple of the patch, {config.patch}, not {size}")
@@ -148,13 +170,21 @@ def _problems_of_run(run: str, step: str) -> list[str]:
     return [f"--step must be newest, best or one of {there}, not {step}"]
 
 
-def _problems_of_init(init: str, size: int, pool: Pool) -> list[str]:
+def _problems_of_init(init: str, size: int, pool: Pool, pixels: Pixels) -> list[str]:
     """What is wrong with --init, where --run is none."""
     config = named(init, size, pool)
     if config is not None:
         return [sentence.replace("backbone.", "--", 1) for sentence in config.problems()]
+    if holds_weights(init):
+        try:
+            return problems_of_pixels(offer(Path(init), ViTConfig(size=size or 224)), pixels)
+        except SpecError as wrong:
+            return [f"--init {wrong}"]
     if sentence := _no_run(Path(init)):
-        return [f"--init must be Ti, S, B, L or H, as in ViT-S/16, or the folder of a run; {sentence}"]
+        return [
+            f"--init must be Ti, S, B, L or H, as in ViT-S/16, the folder of a run, or a file of weights "
+            f"({', '.join(FILES)}); {sentence}"
+        ]
     return []
 
 

@@ -209,7 +209,10 @@ def _limit(given: int | None, source: Source, drawn: int) -> int:
 
 def _subject(recipe: Probe) -> Subject:
     if recipe.run == "none":
-        return untrained(recipe.init, recipe.seed, recipe.size, recipe.pool)
+        subject = untrained(recipe.init, recipe.seed, recipe.size, recipe.pool, recipe.init_pixels)
+        if subject.said:
+            print(subject.said, flush=True)
+        return subject
     return load_subject(Path(recipe.run), recipe.network, recipe.step)
 
 
@@ -230,7 +233,7 @@ def _towers(recipe: Probe, subject: Subject) -> Towers | None:
 
 
 def _say_plan(recipe: Probe, look: Look, chosen: dict[str, Any]) -> None:
-    print(f"network: {recipe.run if recipe.run != 'none' else f'untrained {recipe.init}'}, {recipe.network}")
+    print(f"network: {recipe.run if recipe.run != 'none' else f'of no run, {recipe.init}'}, {recipe.network}")
     for flag, records in chosen.items():
         print(f"--{flag}: {len(records):,} pictures, {look.size} pixels, {look.shows}")
     print(f"probes: {' '.join(recipe.probes)} of {recipe.task}; results go to {recipe.folder / FILE}")

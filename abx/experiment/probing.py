@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from abx.data.specs import check_spec
 from abx.experiment.config import unwritable
 from abx.experiment.loading import Network, Pool, config_of, problems_of_network
+from abx.experiment.offering import Pixels
 from abx.experiment.probe_settings import (
     DecoderSettings,
     FineTuneSettings,
@@ -60,9 +61,12 @@ class Probe:
     """Which of its checkpoints: newest, best (by the k-NN accuracy that was logged), or the number of a step."""
     init: str = "S/16"
     """With --run none: Ti, S, B, L or H, with the side of a patch: ViT-S/16; or the folder of a run, whose backbone is
-    then as it was before the first step."""
+    then as it was before the first step; or a file of weights, .safetensors or .npz."""
+    init_pixels: Pixels = "auto"
+    """How the network of a file wants pictures: half = in [-1, 1]; imagenet = less ImageNet's mean, over its deviation;
+    auto = as the file says."""
     pool: Pool = "gap"
-    """With --run none: from tokens to features."""
+    """With --run none: from tokens to features. A file says so itself."""
     features: tuple[Path, ...] = ()
     """In place of a network, two files of features from anywhere, to train on and to test on: .npz with `features` and
     `labels`, as abx embed writes it, and `tokens` for map and decoder. The task is then classification."""
@@ -121,10 +125,12 @@ class Probe:
         named = {sentence.split()[0] for sentence in broken}
         if self.features:
             return broken + self._of_files() + self._of_settings(named)
-        found = problems_of_network(self.run, self.network, self.step, self.init, self.size, self.pool)
+        found = problems_of_network(
+            self.run, self.network, self.step, self.init, self.size, self.pool, self.init_pixels
+        )
         if self.run == "none" and (texts := [name for name in self.probes if name in NO_TRAINING]):
             found.append(
-                f"--probes {' '.join(texts)}: an untrained network has no text tower; give a --run that has one"
+                f"--probes {' '.join(texts)}: a network of no run has no text tower; give a --run that has one"
             )
         config = None if found else config_of(self.run, self.init, self.size, self.pool)
         if config is not None and (sentence := heads_that_do_not_fit(self.map.heads, config.width)):

@@ -13,7 +13,7 @@ from abx.analysis.cells import Result, Run
 from abx.analysis.tables import FEATURES, UNTRAINED
 from abx.data.sources import SpecError, printable
 from abx.experiment.folder import recipe_of
-from abx.experiment.loading import named
+from abx.experiment.loading import holds_weights, named
 from abx.experiment.rows import FILE
 from abx.experiment.systems import described, sizes
 
@@ -32,7 +32,7 @@ class Origin(NamedTuple):
     run: str = ""
     """Folder of a run."""
     init: str = ""
-    """What an untrained network is."""
+    """What a network of no run is: an untrained one, or a file of weights."""
     size: int = 0
     """With `init`: side of the views in pixels, for which a network that goes by a name is made."""
     features: str = ""
@@ -40,6 +40,8 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         at = f" at {self.size} px" if self.size else ""
+        if self.init and holds_weights(self.init):
+            return self.init
         return f"untrained {self.init}{at}" if self.init else self.features or self.run
 
 
@@ -166,9 +168,9 @@ def _origin(folder: Path, row: Mapping[str, Any]) -> Origin:
 def _run(folder: Path, origin: Origin, several: bool, results: tuple[Result, ...], called: Mapping[str, str]) -> Run:
     said = printable(str(origin))
     name = f"{folder} ({said})" if said and several else str(folder)
-    if origin.features:
+    if origin.features or holds_weights(origin.init):
         # With the folder that it lies in: many files are called train.npz.
-        system = FEATURES + printable("/".join(Path(origin.features).parts[-2:]))
+        system = FEATURES + printable("/".join(Path(origin.features or origin.init).parts[-2:]))
         return Run(name, system, "", "", "", "", "", said, 0, 0, "online", results)
     if origin.init:
         return Run(name, UNTRAINED, "", "", "", "", _untrained(origin), said, 0, 0, "online", results)

@@ -4,13 +4,14 @@ import json
 import re
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from abx.experiment.cli import as_typed, fail
 from abx.experiment.config import Recipe
 from abx.experiment.diverged import FOLDER
-from abx.experiment.saved import differences, to_json, write_json
+from abx.experiment.saved import differences, from_json, to_json, write_json
 
 OURS = ("checkpoints", "metrics.jsonl", "rejected.jsonl", "final.json", "report.txt", "views.png", "value_map.png")
 """What a run leaves in its folder, beside `config.json`, the first to come and the last to go."""
@@ -27,9 +28,12 @@ def prepare(recipe: Recipe) -> list[str]:
     changed: list[str] = []
     if path.exists():
         try:
-            changed = differences(json.loads(path.read_text()), to_json(recipe))
+            before = json.loads(path.read_text())
         except ValueError:
             fail([f"{path} cannot be read; give another --out, or --no-resume to start anew"])
+        with suppress(ValueError):  # a setting that has come since had its default
+            before = to_json(from_json(before))
+        changed = differences(before, to_json(recipe))
     if changed and not recipe.force:
         ways = "give another --out, --no-resume to start anew, or --force to go on all the same"
         fail([f"{out} holds a run with other settings; {ways}", *changed])
@@ -65,6 +69,22 @@ def check_data(recipe: Recipe, before: dict[str, list[Any]], now: dict[str, list
         fail([f"{sentence}; {ways}" for sentence in changed])
     if changed:
         _say(f"{recipe.out} goes on with other data (--force)", changed)
+
+
+def check_init(recipe: Recipe, before: str, now: str) -> None:
+    """Exits with 2 when the file of --init is not what the run began with, though a resumed run does not read it; with
+    --force that is only said.
+
+    Args:
+        before: sha256 in the checkpoint.
+        now: of the file; "" where it is not there any more, which is no difference.
+    """
+    if not now or before == now:
+        return
+    what = f"--init: {recipe.init} holds other weights than the run began with"
+    if not recipe.force:
+        fail([f"{what}; put back the file, give another --out, or --force to go on all the same"])
+    _say(f"{recipe.out} goes on all the same (--force)", [what])
 
 
 def _change(recipe: Recipe, name: str, before: list[Any] | None, now: list[Any]) -> str:

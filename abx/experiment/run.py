@@ -19,6 +19,7 @@ from abx.data.loader import STREAM, Host
 from abx.data.sources import BadRecord, Source, fingerprint
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment import diverged
+from abx.experiment.beginning import begin, sha256
 from abx.experiment.cli import fail
 from abx.experiment.config import Recipe
 from abx.experiment.drawing import MIDDLE, draw_first_views, draw_map
@@ -26,7 +27,7 @@ from abx.experiment.folder import locked, verdict
 from abx.experiment.ledger import Ledger, TooManyRejected
 from abx.experiment.monitor import Monitor
 from abx.experiment.plan import plan
-from abx.experiment.resuming import check_data, prepare, settle
+from abx.experiment.resuming import check_data, check_init, prepare, settle
 from abx.experiment.saved import to_json, write_json
 from abx.experiment.surroundings import environment, keep_compiled, write_environment
 from abx.fit import Diverged, Pace, fit
@@ -79,6 +80,8 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
     """The last state, and the signal that cut the run short (0 = none)."""
     began, out = time.monotonic(), recipe.out
     surroundings, changed = environment(), list[str]()
+    if recipe.init:
+        surroundings["init_sha256"] = sha256(Path(recipe.init))
     if hosts.first():
         changed = prepare(recipe)
         write_environment(out / "environment.json", surroundings)
@@ -93,8 +96,9 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
     fingerprints = _fingerprints(recipe, sources)
     ledger = Ledger(recipe.data, sources, out / "rejected.jsonl", writes=hosts.first())
     ckpt = recipe.ckpt
+    begun_with = surroundings.get("init_sha256", "")
     with Checkpoints(out / "checkpoints", ckpt.keep, ckpt.keep_best, ckpt.keep_every) as checkpoints:
-        state = _state(recipe, tx, mesh, first.batch, checkpoints, ledger, fingerprints)
+        state, begun_with = _state(recipe, tx, mesh, first.batch, checkpoints, ledger, fingerprints, begun_with)
         if hosts.first():
             settle(recipe, changed)
             draw_first_views(out / "views.png", recipe.data, sources, first)
@@ -117,6 +121,7 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
                     "config": to_json(recipe),
                     "data": fingerprints,
                     "stream": STREAM,
+                    "init": begun_with,
                     "rejected": ledger.saved(),
                     "environment": surroundings,
                 },
@@ -193,21 +198,29 @@ def _state(
     checkpoints: Checkpoints,
     ledger: Ledger,
     data: dict[str, list[Any]],
-) -> TrainState:
-    """A fresh state, or that of the newest checkpoint."""
+    init_sha256: str,
+) -> tuple[TrainState, str]:
+    """A fresh state, or that of the newest checkpoint; and the sha256 of the file of weights that it began with, "" for
+    none."""
     init = lambda batch: train.init(recipe.method, tx, recipe.seed, batch)
     like = jax.eval_shape(init, batch)
     shardings = train.shardings(like, mesh)
     found = checkpoints.restore_newest(like, shardings)
     if found is None:
         fresh: TrainState = jax.jit(init, out_shardings=shardings)(batch)
-        return fresh
+        if recipe.init and recipe.backbone is not None:
+            fresh, said = begin(fresh, recipe.init, recipe.init_pixels, recipe.backbone)
+            if hosts.first():
+                print(said, flush=True)
+        return fresh, init_sha256
     state, meta = found
     if meta.get("stream") != STREAM:
         fail([f"--out {recipe.out} was begun by another version of abx, whose batches are others; give another --out"])
     check_data(recipe, meta["data"], data)
+    before = meta.get("init", "")
+    check_init(recipe, before, init_sha256)
     ledger.restore(int(state.step), meta["rejected"])
-    return TrainState(*state)
+    return TrainState(*state), before
 
 
 def _finish(recipe: Recipe, state: TrainState, monitor: Monitor, ledger: Ledger, complete: bool) -> None:

@@ -28,7 +28,7 @@ class MAEModel(eqx.Module):
     ) -> Float[Array, "t p"]:
         """Normalised pixels of all patches, from the patches at these places. The backbone sees no others."""
         tokens = self.backbone.embed(image)
-        first = 0 if self.backbone.cls_token is None else 1
+        first = self.backbone.patches_from
         kept = jnp.concatenate([tokens[:first], tokens[first:][places]])
         return self.decoder(self.backbone.encode(kept, key=key)[first:], places)
 

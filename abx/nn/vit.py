@@ -1,5 +1,6 @@
 """A plain ViT (Dosovitskiy et al. 2021; details of big_vision's S/16): one image in, its tokens out."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +47,9 @@ class ViTConfig:
     """Position embedding: a fixed 2-D sine-cosine table, or a learned one."""
     pool: Literal["gap", "map", "token"] = "gap"
     """From tokens to features: global average, multi-head attention pooling, or an extra [CLS] token."""
+    registers: int = 0
+    """Further tokens beside the [CLS], which belong to no patch and are read by nobody after the last block (Darcet et
+    al. 2023). For weights from elsewhere that have them, as DINOv2's."""
     gelu: Gelu = "tanh"
     """GELU's tanh approximation (flax, big_vision) or the exact one (torch, timm)."""
     drop_path: float = 0.0
@@ -71,8 +75,11 @@ class ViTConfig:
         for name in ("width", "depth", "heads", "mlp", "patch", "size"):
             if getattr(self, name) < 1:
                 found.append(f"backbone.{name} must be at least 1, not {getattr(self, name)}")
-        if self.chunk < 0:
-            found.append(f"backbone.chunk must be at least 0, not {self.chunk}")
+        for name in ("registers", "chunk"):
+            if getattr(self, name) < 0:
+                found.append(f"backbone.{name} must be at least 0, not {getattr(self, name)}")
+        if self.registers > 0 and self.pool != "token":
+            found.append(f"backbone.registers must be 0 with backbone.pool {self.pool}: they go beside a [CLS] token")
         if not 0 <= self.drop_path < 1:
             found.append(f"backbone.drop_path must be a probability below 1, not {self.drop_path}")
         if min(self.width, self.heads, self.patch, self.size) < 1:
@@ -98,7 +105,9 @@ class ViT(eqx.Module):
 
     patch_embed: Linear
     pos_embed: Float[Array, "p d"] | None
-    cls_token: Float[Array, " d"] | None
+    cls_token: Float[Array, " d"] | Float[Array, "r d"] | None
+    """[CLS]; with registers, [CLS] and these as rows: no field of their own, so that checkpoints without any stay what
+    they are."""
     blocks: Stack[Block]
     norm: LayerNorm
     attn_pool: AttentionPool | None
@@ -113,6 +122,9 @@ class ViT(eqx.Module):
         learned = c.position == "learned"
         self.pos_embed = jax.random.normal(kx, ((c.size // c.patch) ** 2, d)) * d**-0.5 if learned else None
         self.cls_token = jnp.zeros(d) if c.pool == "token" else None
+        if c.registers:
+            drawn = 0.02 * jax.random.normal(jax.random.fold_in(kx, 1), (c.registers, d))
+            self.cls_token = jnp.concatenate([jnp.zeros((1, d)), drawn])
         make = lambda key: Block(d, c.heads, c.mlp, gelu=c.gelu, attention=c.attention, key=key)
         self.blocks = Stack(make, c.depth, remat=c.remat, unroll=c.unroll, key=kb)
         self.norm = LayerNorm(d)
@@ -122,7 +134,7 @@ class ViT(eqx.Module):
     def __call__(
         self, image: UInt8[AnyArray, "h w 3"] | Float[AnyArray, "h w 3"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "t d"]:
-        """Tokens after the final norm: patches row by row, preceded by [CLS] with pool="token".
+        """Tokens after the final norm: patches row by row, preceded with pool="token" by [CLS] and any registers.
 
         Args:
             image: uint8, or float in [-1, 1]; height and width are multiples of the patch, of any size.
@@ -142,8 +154,8 @@ class ViT(eqx.Module):
         dtype = compute_dtype(self.config.dtype)
         x = self.patch_embed(x.astype(dtype)).astype(jnp.float32) + self.positions(grid)
         if self.cls_token is not None:
-            # After the positions, as in big_vision: [CLS] has none of its own.
-            x = jnp.concatenate([self.cls_token[None], x])
+            # After the positions, as in big_vision: [CLS] and registers have none of their own.
+            x = jnp.concatenate([jnp.atleast_2d(self.cls_token), x])
         return x.astype(dtype)
 
     def encode(
@@ -166,9 +178,12 @@ class ViT(eqx.Module):
             return jnp.asarray(sincos(grid, native, self.config.width))
         if grid == (native, native):
             return self.pos_embed
-        d = self.config.width
-        table = self.pos_embed.reshape(native, native, d)
-        return jax.image.resize(table, (*grid, d), "bicubic", antialias=False).reshape(-1, d)
+        return resampled(self.pos_embed, grid)
+
+    @property
+    def patches_from(self) -> int:
+        """How many tokens come before the patches: [CLS] and registers."""
+        return 0 if self.cls_token is None else 1 + self.config.registers
 
     def pool(self, tokens: Float[Array, "t d"]) -> Float[Array, " d"]:
         """Features of a whole view."""
@@ -177,6 +192,14 @@ class ViT(eqx.Module):
         if self.cls_token is not None:
             return tokens[0]
         return tokens.astype(jnp.float32).mean(0).astype(tokens.dtype)
+
+
+def resampled(table: Float[AnyArray, "p d"], grid: tuple[int, int]) -> Float[Array, "t d"]:
+    """A square table of positions as one for another grid: bicubic (Keys's kernel, a = -1/2), not antialiased, patches
+    lying as in `sincos`."""
+    native, d = math.isqrt(len(table)), table.shape[1]
+    square = jnp.asarray(table).reshape(native, native, d)
+    return jax.image.resize(square, (*grid, d), "bicubic", antialias=False).reshape(-1, d)
 
 
 def sincos(grid: tuple[int, int], native: int, d: int) -> Float[np.ndarray, "t d"]:

@@ -36,7 +36,7 @@ class FineTuneModel(eqx.Module):
         """Logits of one picture's classes, in float32. `key`: for stochastic depth."""
         tokens = self.backbone(image, key=key)
         # The average of the patches whatever the backbone pools by, so that backbones differ in nothing else.
-        patches = tokens if self.backbone.cls_token is None else tokens[1:]
+        patches = tokens[self.backbone.patches_from :]
         # Normalised after the average as in MAE, and before it too, as the backbone was trained.
         return self.head(self.norm(patches.astype(jnp.float32).mean(0)))
 

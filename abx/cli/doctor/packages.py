@@ -13,7 +13,8 @@ from abx.cli.doctor.findings import Finding
 PURPOSES = {
     "fast": "faster decoding of JPEGs, and views with resize fast-bilinear",
     "parquet": "data in parquet files, features as .parquet",
-    "probes": "mean average precision of detection, features as .safetensors",
+    "probes": "mean average precision of detection",
+    "export": "networks as StableHLO",
     "notebooks": "notebooks/",
 }
 """Extras, and what is not there without them."""

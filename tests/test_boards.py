@@ -245,8 +245,7 @@ def test_a_full_disk_under_tensorboard(tmp_path, capsys):
             boards.scalars(1, {"loss": 1.0})
             boards.scalars(2, {"loss": 1.0})
     assert capsys.readouterr().err.splitlines() == [
-        "note: TensorBoard has failed and gets no more of this run, which goes on: "
-        "[Errno 28] No space left on device"
+        "note: TensorBoard has failed and gets no more of this run, which goes on: [Errno 28] No space left on device"
     ]
 
 

@@ -10,8 +10,8 @@ from jaxtyping import UInt8
 
 
 class TensorBoard:
-    """Event files in a folder. Without the thread of tensorboardX's own writer: when that meets a full disk it dies, and
-    the run would wait for it for ever."""
+    """Event files in a folder. Without the thread of tensorboardX's own writer: when that meets a full disk it dies,
+    and the run would wait for it for ever."""
 
     def __init__(self, folder: Path, step: int):
         """A file of its own for each start of the run. What earlier ones say of steps after `step`, which come again,

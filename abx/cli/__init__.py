@@ -14,6 +14,8 @@ from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
 from abx.cli.explore import Explore
 from abx.cli.export import Export
+from abx.cli.listing import Runs
+from abx.cli.plot import Plot
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
 from abx.cli.verify import VerifyResume
@@ -35,7 +37,9 @@ class Probe:
 
 
 Verb = (
-    Annotated[Report, tyro.conf.subcommand("report")]
+    Annotated[Runs, tyro.conf.subcommand("runs")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
     | Annotated[Explore, tyro.conf.subcommand("explore")]
     | Annotated[Analyse, tyro.conf.subcommand("analyse")]
@@ -56,7 +60,9 @@ ABOUT = """Annotation bootstrapping: look at runs and at data.
 Runs are made by recipes, e.g. python recipes/ab_simclr.py; see recipes/*.py.
 
 Examples:
+  abx runs
   abx report runs/ab_simclr-smoke
+  abx plot runs/simclr-smoke runs/ab_simclr-smoke --smooth 0.9
   abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
   abx explore runs/ab_simclr-smoke picture.jpg --out explorer.html
   abx analyse runs/ab_simclr-smoke --figure 4right 9 --out figures

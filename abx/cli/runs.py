@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from abx.cli.errors import fail
+from abx.cli.errors import fail, not_there
 
 if TYPE_CHECKING:
     from abx.experiment.config import Recipe
@@ -142,7 +142,7 @@ def recipe_at(run: Path) -> "Recipe":
     from abx.experiment.folder import recipe_of
 
     if not run.is_dir():
-        fail(f"{run} is {'a file, not a run folder' if run.exists() else 'not there'}")
+        fail(f"{run} is a file, not a run folder" if run.exists() else not_there(run))
     try:
         return recipe_of(run)
     except FileNotFoundError:

@@ -380,7 +380,7 @@ def test_the_command_refuses_with_2_and_one_sentence(runs, tmp_path, capsys):
     cases = {
         (tmp_path / "no", image): "no is not there",
         (tmp_path / "simclr", image): "holds no checkpoint yet",
-        (run, tmp_path / "no.png"): "no.png cannot be read: No such file",
+        (run, tmp_path / "no.png"): "no.png is not there",
         (run, root / "words.txt"): "is not a picture that can be read",
         (run, image, "--out", tmp_path): "is a folder: name an HTML file to write",
         (run, image, "--out", tmp_path / "no" / "e.html"): "which does not exist: name an HTML file to write",

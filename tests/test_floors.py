@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"types", "boxes"},
+    {"types", "boxes", "nearest"},
     {"nn", "losses", "data", "parallel", "ema", "augment"},
     {"methods"},
     {

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -15,6 +15,7 @@ from abx.cli.embed import Embed
 from abx.cli.explore import Explore
 from abx.cli.export import Export
 from abx.cli.listing import Runs
+from abx.cli.parsing import parse
 from abx.cli.plot import Plot
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
@@ -107,27 +108,16 @@ def _main(argv: Sequence[str] | None) -> None:
 
         # A verb's flags are its own: --n, not --views.n.
         config = (tyro.conf.OmitArgPrefixes,)
-        of_data: data.Verb = tyro.cli(
-            data.Verb, args=args[1:] or ["--help"], prog="abx data", description=data.ABOUT, config=config
-        )
-        of_data()
+        parse(data.Verb, args[1:], "abx data", data.ABOUT, config)()
         return
     if args[:1] == ["tokenizer"]:
         from abx.cli import tokenizer
 
-        of_tokenizer: tokenizer.Verb = tyro.cli(
-            tokenizer.Verb, args=args[1:] or ["--help"], prog="abx tokenizer", description=tokenizer.ABOUT
-        )
-        of_tokenizer()
+        parse(tokenizer.Verb, args[1:], "abx tokenizer", tokenizer.ABOUT)()
         return
     # What follows -- is for the recipe.
     end = args.index("--") if args[:1] == ["verify-resume"] and "--" in args else len(args)
-    verb: Any = tyro.cli(
-        Verb,
-        args=args[:end] or ["--help"],
-        prog="abx",
-        description=ABOUT,
-    )
+    verb = parse(Verb, args[:end], "abx", ABOUT)
     assert not isinstance(verb, Probe | Data | Tokenizer)
     if isinstance(verb, VerifyResume):
         verb = replace(verb, flags=tuple(args[end + 1 :]))

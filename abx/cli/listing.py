@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from abx.cli.errors import fail, not_there
+from abx.cli.errors import fail
+from abx.nearest import not_there
 
 if TYPE_CHECKING:
     from abx.analysis.listing import Listed

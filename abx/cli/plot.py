@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from abx.cli.errors import fail, not_there
+from abx.cli.errors import fail, fail_each
+from abx.nearest import not_there
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def plot(verb: Plot) -> None:
             fail(f"{run} has no figures yet: its metrics.jsonl is empty")
     metrics, problems = choose(verb.metrics, list(dict.fromkeys(n for each in rows.values() for n in names(each))))
     if problems:
-        fail("\nerror: ".join(f"--metrics: {problem}" for problem in problems))
+        fail_each([f"--metrics: {problem}" for problem in problems])
     if not metrics:
         fail("--metrics: no run has a loss or an accuracy yet; name others")
     try:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from abx.cli.errors import fail, not_there
+from abx.cli.errors import fail
+from abx.nearest import not_there
 
 if TYPE_CHECKING:
     from abx.experiment.config import Recipe
@@ -103,6 +104,8 @@ def value_map(verb: ValueMap) -> None:
         picture = decode(verb.image.read_bytes())
     except BadImage as wrong:
         fail(f"{verb.image} is not a picture that can be read: {wrong}")
+    except FileNotFoundError:
+        fail(not_there(verb.image))
     except OSError as wrong:
         fail(f"{verb.image} cannot be read: {wrong.strerror}")
     try:

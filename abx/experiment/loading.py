@@ -12,6 +12,7 @@ from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data.sources import SpecError, printable
 from abx.experiment.config import Recipe
 from abx.experiment.folder import recipe_of
+from abx.nearest import hint, not_there
 from abx.nn import ViT, ViTConfig
 from abx.train import TrainState
 
@@ -145,7 +146,7 @@ def _problems_of_run(run: str, step: str) -> list[str]:
     there = ", ".join(map(str, steps))
     if step.isdecimal():
         return [f"--step {step}: {run} has no such checkpoint; there are {there}"]
-    return [f"--step must be newest, best or one of {there}, not {step}"]
+    return [f"--step must be newest, best or one of {there}, not {step}{hint(step, ('newest', 'best'))}"]
 
 
 def _problems_of_init(init: str, size: int, pool: Pool) -> list[str]:
@@ -161,7 +162,7 @@ def _problems_of_init(init: str, size: int, pool: Pool) -> list[str]:
 def _no_run(folder: Path) -> str | None:
     """Why a folder is not that of a run that can be read."""
     if not folder.is_dir():
-        return f"{folder} is {'a file, not a folder' if folder.exists() else 'not there'}"
+        return f"{folder} is a file, not a folder" if folder.exists() else not_there(folder)
     unread = f"{folder / 'config.json'} is not a configuration that this version of abx reads"
     try:
         recipe = recipe_of(folder)

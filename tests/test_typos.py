@@ -157,8 +157,10 @@ def test_checkpoints(refused, words, sentence):
 
 @pytest.mark.parametrize(
     "words",
-    ["embed none --data SPEC", "data inspect SPEC", "data index SPEC", "data digest SPEC", "tokenizer train SPEC"]
-    + ["probe --run none --task classification --train SPEC --test scenes"],
+    [
+        *("embed none --data SPEC", "data inspect SPEC", "data index SPEC", "data digest SPEC", "tokenizer train SPEC"),
+        "probe --run none --task classification --train SPEC --test scenes",
+    ],
 )
 def test_data_strings(refused, words):
     assert "did you mean" in refused(words.replace("SPEC", "foldr:Pictures"))

@@ -20,10 +20,20 @@ def parse(verbs: Any, args: Sequence[str], prog: str, about: str, config: Sequen
     names = {part.name: get_args(each)[0] for each in get_args(verbs) for part in get_args(each)[1:]}
     if not words[0].startswith("-") and words[0] not in names:
         fail(f"there is no command {prog} {words[0]}{hint(words[0], names) or '; there are ' + ', '.join(names)}")
-    verb, left = tyro.cli(verbs, args=words, prog=prog, description=about, config=config, return_unknown_args=True)
+    try:
+        verb, left = tyro.cli(verbs, args=words, prog=prog, description=about, config=config, return_unknown_args=True)
+    except SystemExit as stop:
+        if not stop.code and words[0] in names:  # its --help
+            print("\n".join(["Examples:", *examples(about, f"{prog} {words[0]}")]))
+        raise
     if left:
         fail_each(unknown(left, list(_flags(type(verb)))))
     return verb
+
+
+def examples(about: str, command: str) -> list[str]:
+    """The lines of a description that show this command."""
+    return [line for line in about.splitlines() if f"{line.strip()} ".startswith(f"{command} ")]
 
 
 def _flags(kind: type) -> Iterator[str]:

@@ -46,6 +46,8 @@ def furnish(root: Path) -> None:
             picture(root / part / ("cat", "dog")[i % 2] / f"{i}.jpg", i)
     for part in ("train", "val"):
         (root / "imagenet" / f"{part}-00000.arrayrecord").touch()
+    (root / "coco").mkdir()
+    (root / "coco" / "train-00000.arrayrecord").touch()
     picture(root / "picture.jpg", 99)
     for name in ("shards/a.tar", "train-0.tar", "val-0.tar", "cc12m/0.tar"):
         shard(root / name, 24)
@@ -112,6 +114,8 @@ def test_examples_of_recipes_are_valid(line, here, monkeypatch, capsys):
     if line.startswith("abx"):
         assert line.split()[1] in ("tokenizer", "data")
         return
+    if "folder:coco/train" in line:  # where the shards lie for the others
+        (here / "coco" / "train").mkdir(exist_ok=True)
     taken = []
     monkeypatch.setattr("abx.experiment.run.run", taken.append)
     module = sys.modules["abx.experiment.cli"]  # of the same name as the function in it

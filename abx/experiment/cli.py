@@ -12,6 +12,7 @@ import tyro
 
 from abx.data.sources import SpecError
 from abx.experiment.config import Recipe
+from abx.experiment.helping import arranged, parts
 from abx.experiment.joining import join, withdraw
 from abx.experiment.planning import stand_in
 from abx.experiment.saved import flat, to_json
@@ -31,12 +32,14 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
     if preset not in presets:
         fail([f"there is no preset {preset!r}{hint(preset, presets) or '; there are ' + ', '.join(presets)}"])
     default = replace(presets[preset], out=Path("runs") / f"{name}-{preset}")
-    usage = f"{doc.strip()}\n\nThe defaults below are those of the preset {preset}."
+    before, notes = parts(doc)
+    usage = f"{before}\n\nThe defaults below are those of the preset {preset}; flags of daily use come first."
     prog = f"{name}.py {preset}"
     try:
-        recipe, left = tyro.cli(
-            type(default), default=default, args=args, prog=prog, description=usage, return_unknown_args=True
-        )
+        with arranged(notes):
+            recipe, left = tyro.cli(
+                type(default), default=default, args=args, prog=prog, description=usage, return_unknown_args=True
+            )
     except BrokenPipeError:
         _nobody_reads()
     recipe, problems = _sized(recipe, default), unknown(left, flags(default), presets)

@@ -18,6 +18,7 @@ from abx.experiment.cli import fail, flags
 from abx.experiment.entry import beside_paper, row_of
 from abx.experiment.given import about as about_given
 from abx.experiment.given import part_of, read_given, unlike
+from abx.experiment.helping import arranged, parts
 from abx.experiment.loading import Subject, config_of, load_subject, untrained
 from abx.experiment.material import Material, Part
 from abx.experiment.measuring import measure, needs
@@ -50,9 +51,13 @@ def main(prog: str, doc: str, argv: Sequence[str] | None = None) -> None:
     preset = args.pop(0) if args and not args[0].startswith("-") else next(iter(PRESETS))
     if preset not in PRESETS:
         fail([f"there is no preset {preset!r}{hint(preset, PRESETS) or '; there are ' + ', '.join(PRESETS)}"])
-    usage = f"{doc.strip()}\n\nThe defaults below are those of the preset {preset}."
+    before, notes = parts(doc)
+    usage = f"{before}\n\nThe defaults below are those of the preset {preset}; flags of daily use come first."
     chosen, prog = PRESETS[preset], f"{prog} {preset}"
-    recipe, left = tyro.cli(Probe, default=chosen, args=args, prog=prog, description=usage, return_unknown_args=True)
+    with arranged(notes):
+        recipe, left = tyro.cli(
+            Probe, default=chosen, args=args, prog=prog, description=usage, return_unknown_args=True
+        )
     if problems := unknown(left, flags(chosen), PRESETS) + recipe.problems():
         fail(problems)
     try:

@@ -3,17 +3,13 @@
 import re
 
 import pytest
-from test_cli import Helped, help_flags
+from test_cli import call, help_flags
 from test_typos import VERBS
 
 from abx import cli as console
 from abx.experiment.helping import SCREENS, in_order, parts
+from abx.experiment.probe import main as probe
 from recipes import NAMES, load
-
-
-@pytest.fixture(scope="module")
-def helped() -> Helped:
-    return Helped()
 
 
 def rare_begins(text: str) -> int:
@@ -24,17 +20,21 @@ def rare_begins(text: str) -> int:
 
 
 @pytest.mark.parametrize("name", [*NAMES, "probe"])
-def test_recipes(helped, name):
-    text = helped[name, 80]
+def test_recipes(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        call(name, "--help") if name != "probe" else probe("probe.py", load(name).__doc__ or "", ["--help"])
+    text = capsys.readouterr().out
     assert rare_begins(text) <= SCREENS
     before = "\n".join(text.splitlines()[: rare_begins(text)])
     if name == "probe":
         assert {"--run", "--task", "--probes", "--train", "--test", "--step", "--network"} <= help_flags(before)
     else:
         everyday = {"--out", "--steps", "--seed", "--resume", "--dry-run", "--data.workers"}
-        assert everyday | {
-            flag for flag in help_flags(text) if re.fullmatch(r"--data\.(train|reward|value|pairs)", flag)
-        } <= (help_flags(before))
+        everyday |= help_flags(text) & {
+            f"--data.{stream}" for stream in ("train", "reward", "value", "pairs", "images")
+        }
+        assert everyday <= help_flags(before)
     # What the paper reports and what we chose is all there, after the flags.
     _, notes = parts(load(name).__doc__ or "")
     assert text.endswith(notes + "\n")

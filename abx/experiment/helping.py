@@ -1,6 +1,7 @@
 """The order of a recipe's --help: what it is and how it is started, the flags of daily use, all others, and at the end
 what the paper reports and what we had to choose."""
 
+import codecs
 import io
 import re
 import sys
@@ -30,8 +31,9 @@ def parts(doc: str) -> tuple[str, str]:
 @contextmanager
 def arranged(notes: str) -> Iterator[None]:
     """If what is inside prints a help and ends the program, that help is put in order, with `notes` at its end."""
-    # Boxes are drawn with what the terminal can show, which its encoding says.
-    said = io.TextIOWrapper(io.BytesIO(), encoding=getattr(sys.stdout, "encoding", None) or "utf-8", newline="")
+    # Boxes are drawn with what the terminal can show, which its encoding says, by the name that Python has for it.
+    encoding = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name
+    said = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="")
     try:
         with redirect_stdout(said):
             yield

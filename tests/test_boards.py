@@ -5,6 +5,7 @@ import errno
 import importlib.util
 import json
 import math
+import signal
 import struct
 import sys
 from importlib.machinery import ModuleSpec
@@ -13,11 +14,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
+from runs import one_device, tiny
+from test_run import stop_at
 
 from abx.boards import Board, Boards
 from abx.boards.tensorboard import TensorBoard
 from abx.boards.wandb import WandB
-from abx.experiment import Logging
+from abx.experiment import Evaluation, Logging
+from abx.experiment import run as running
 from abx.experiment.showing import add_boards
 from abx.log import MetricsLog, read_metrics
 from recipes import load
@@ -274,3 +278,32 @@ def test_offline_unless_it_is_asked(tmp_path, wandb):
     run(recipe(tmp_path / "a", wandb=True), 0, 1)
     run(recipe(tmp_path / "b", wandb=True, wandb_mode="online"), 0, 1)
     assert [each.how["mode"] for each in wandb.runs] == ["offline", "online"]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    yield from one_device(tmp_path_factory)
+
+
+def test_a_run_that_is_stopped_goes_on_and_is_asked_again(compiled, tmp_path, monkeypatch, wandb):
+    """On each board every step and every picture once, with the figures of metrics.jsonl."""
+    asked = Logging(every=1, tensorboard=True, wandb=True)
+    found = tiny("ab", tmp_path / "run", eval=Evaluation(every=0), log=asked)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            running.run(found)
+    running.run(found)
+    running.run(found)
+    rows = read_metrics(found.out / "metrics.jsonl")
+    losses = {row["step"]: round(row["loss"], 5) for row in rows}
+    assert list(losses) == list(range(1, 9))
+    points = shown(found.out / "tensorboard")
+    assert {step: value for (step, name), value in points.items() if name == "loss"} == losses
+    assert {name: step for step, name in points if name in ("views", "value_map")} == {"views": 0, "value_map": 8}
+    last = wandb.runs[-1].points
+    assert {step: round(row["loss"], 5) for step, row in last if "loss" in row} == losses
+    assert [(step, *row) for step, row in last if "loss" not in row] == [(0, "views"), (8, "value_map")]
+    running.run(dataclasses.replace(found, resume=False, steps=8))
+    assert len(list((found.out / "tensorboard").iterdir())) == 1
+    assert len({run.how["id"] for run in wandb.runs}) == 2

@@ -61,8 +61,9 @@ LAUNCHERS = {
     "--signal",
     "--worker",
     "--command",
+    "--logdir",
 }
-"""Flags of SLURM's and Google's commands."""
+"""Flags of SLURM's, Google's and TensorBoard's commands."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

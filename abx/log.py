@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from abx.boards import Boards
+
 Row = dict[str, float | int]
 """One line of `metrics.jsonl`; the step is an int."""
 
@@ -19,23 +21,28 @@ Row = dict[str, float | int]
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, always with `step`. What is not finite is written as null."""
 
-    def __init__(self, path: Path, step: int = 0, *, writes: bool = True):
+    def __init__(self, path: Path, step: int = 0, *, writes: bool = True, boards: Boards | None = None):
         """Opens for appending. Lines after `step`, and one that a kill cut off, are dropped: they will come again.
 
-        `writes`: of several processes only one does.
+        Args:
+            writes: of several processes only one does.
+            boards: are told what is written; the caller closes them.
         """
-        kept = [row for row in read_lines(path) if row.get("step", math.inf) <= step] if step else []
+        before = kept(path, step)
         if writes:
-            write_lines(path, kept)
-        self.last = {name for row in kept if row["step"] == step for name in row}
+            write_lines(path, before)
+        self.last = {name for row in before if row["step"] == step for name in row}
         """Names of the figures of `step` that were there."""
-        self.losses = [row["loss"] for row in kept if row.get("loss") is not None]
+        self.losses = [row["loss"] for row in before if row.get("loss") is not None]
         """Those that were there, in order."""
+        self.boards = boards
         self.file = (path if writes else Path(os.devnull)).open("a")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         self.file.write(json.dumps(_nulls({"step": step, **metrics})) + "\n")
         self.file.flush()
+        if self.boards is not None:
+            self.boards.scalars(step, metrics)
 
     def sync(self) -> None:
         """Until what was written is on disk: before a checkpoint, that would otherwise outlive its metrics."""
@@ -54,7 +61,17 @@ class MetricsLog:
 
 def read_metrics(path: Path) -> list[Row]:
     """The lines of a `metrics.jsonl`, in order; null becomes NaN, what is not a whole line with a step is left out."""
-    return [{k: math.nan if v is None else v for k, v in row.items()} for row in read_lines(path) if "step" in row]
+    return [numbers(row) for row in read_lines(path) if "step" in row]
+
+
+def numbers(line: Mapping[str, Any]) -> Row:
+    """A line with NaN for null."""
+    return {k: math.nan if v is None else v for k, v in line.items()}
+
+
+def kept(path: Path, step: int) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl` that stay when its run goes on at `step`; none when it begins."""
+    return [row for row in read_lines(path) if row.get("step", math.inf) <= step] if step else []
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from runs import tiny
 
 from abx.boxes import random_box
 from abx.data import specs
@@ -14,7 +15,6 @@ from abx.nn.answers import AnswerConfig
 from abx.optim import AdamW
 from abx.probes.logistic import Logistic
 from abx.types import Objects, Sample, Vocabulary
-from runs import tiny
 
 CLASSES = ("red", "green", "blue")
 SMALL = AnswerConfig(width=16, depth=1, heads=2, mlp=16)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from runs import one_device, tiny
 from small import BACKBONE, DECODER, TEXT
 
 from abx import cli as console
@@ -21,7 +22,6 @@ from abx.experiment.inspecting import inspect_targets
 from abx.experiment.run import run
 from abx.experiment.sweeps import Run, gamma_of, overlap_of, panels, sweep
 from abx.methods import AB, CLIP, SLIP
-from runs import one_device, tiny
 
 KEPT = Checkpointing(every=2, keep=1, keep_best=False, keep_every=4)
 OFF = Evaluation(every=0)

@@ -480,7 +480,7 @@ def test_abx_refuses_in_one_sentence(said, tmp_path):
         ("report", foreign): "os.system is not a class of abx",
         ("value-map", tmp_path / "empty", tmp_path / "a.png"): "it has no config.json",
         ("value-map", run, tmp_path / "a.png"): "is a run of SimCLR, which has no value function",
-        ("value-map", ab, tmp_path / "nothing.png"): "nothing.png cannot be read: No such file",
+        ("value-map", ab, tmp_path / "nothing.png"): "nothing.png is not there",
         ("value-map", ab, tmp_path / "file"): "file is not a picture that can be read",
         ("value-map", ab, tmp_path): "cannot be read: Is a directory",
         ("value-map", ab, tmp_path / "a.png"): "checkpoint",

@@ -6,6 +6,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from runs import one_device, tiny
 from small import program as cached
 
 from abx import fit
@@ -16,7 +17,6 @@ from abx.experiment.config import Guard
 from abx.experiment.folder import load
 from abx.experiment.replay import replay
 from abx.optim import AdamW
-from runs import one_device, tiny
 
 program = cached.__wrapped__
 """A step of its own: with a limit it is another program, and others count how often theirs is compiled."""

@@ -16,6 +16,7 @@ from exploring import RUNS, Page, one_network, saved_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from runs import one_device
 from small import ab
 
 from abx import cli
@@ -38,7 +39,6 @@ from abx.experiment import exploring
 from abx.experiment.annotating import annotate
 from abx.experiment.exploring import explore_run
 from abx.methods import SigLIP
-from runs import one_device
 
 HOSTILE = "</script><script>alert('x')</script><!-- \" onload=\"y & \u202e\u2028\n z @@DATA@@ 'é"
 PLACES = (2, 3)
@@ -380,7 +380,7 @@ def test_the_command_refuses_with_2_and_one_sentence(runs, tmp_path, capsys):
     cases = {
         (tmp_path / "no", image): "no is not there",
         (tmp_path / "simclr", image): "holds no checkpoint yet",
-        (run, tmp_path / "no.png"): "no.png cannot be read: No such file",
+        (run, tmp_path / "no.png"): "no.png is not there",
         (run, root / "words.txt"): "is not a picture that can be read",
         (run, image, "--out", tmp_path): "is a folder: name an HTML file to write",
         (run, image, "--out", tmp_path / "no" / "e.html"): "which does not exist: name an HTML file to write",

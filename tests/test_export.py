@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from asked import two_steps
 from conftest import TINY
+from runs import one_device
 
 from abx.cli import main
 from abx.experiment.exporting import ABOUT
 from abx.experiment.saved import from_json
 from abx.nn import ViT
 from abx.nn.timm import to_timm
-from runs import one_device
 
 safetensors = pytest.importorskip("safetensors", reason="safetensors is not installed")
 

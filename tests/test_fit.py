@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs import rows, saved, steps_of
 
 from abx import parallel
 from abx.checkpoint import CheckpointError, Checkpoints
@@ -15,7 +16,6 @@ from abx.data.loader import Loaded
 from abx.fit import Diverged, Pace, fit
 from abx.log import MetricsLog, read_lines
 from abx.train import TrainState
-from runs import rows, saved, steps_of
 
 
 @jax.jit

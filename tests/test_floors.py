@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"types", "boxes"},
+    {"types", "boxes", "nearest"},
     {"nn", "losses", "data", "parallel", "ema", "augment"},
     {"methods"},
     {
@@ -23,6 +23,7 @@ FLOORS = [
         "tracing",
         "optim",
         "log",
+        "boards",
     },
     {"analysis", "probes"},
     {"experiment"},
@@ -40,6 +41,8 @@ DOORS = {
     "PIL": {"data", "analysis", "experiment"},
     "orbax": {"checkpoint", "manager"},
     "sentencepiece": {"data"},
+    "tensorboardX": {"boards"},
+    "wandb": {"boards"},
     "tyro": {"experiment", "cli"},
 }
 """Outside libraries, and the parts that may import them."""

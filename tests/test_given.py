@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from asked import refused
+from runs import one_device
 
 from abx.data.sources import SpecError
 from abx.experiment import probe
@@ -13,7 +14,6 @@ from abx.experiment.given import read_given
 from abx.experiment.probe_settings import MapSettings
 from abx.experiment.probing import Probe
 from abx.experiment.results import read_runs
-from runs import one_device
 
 ONE = {"features": np.ones((2, 3)), "labels": np.arange(2)}
 

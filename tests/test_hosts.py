@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from processes import Group, Groups
+from runs import rows, saved, steps_of
 
 from abx import hosts, parallel, train
 from abx.checkpoint import Checkpoints
 from abx.checksum import by_path
 from abx.experiment.folder import recipe_of
 from abx.experiment.replay import replay
-from runs import rows, saved, steps_of
 
 STEPS = 60
 EARLY = 6

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from runs import command, environment
 
 from abx.log import read_lines
-from runs import command, environment
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from runs import command, environment
 
 STEPS = 2000

@@ -13,6 +13,7 @@ import pytest
 from asked import CLASSES, QUICK, Some, figures, pictures, recipe_on, refused, two_steps
 from conftest import TINY
 from pictures import smooth
+from runs import one_device
 from small import METHODS
 
 from abx import parallel
@@ -42,7 +43,6 @@ from abx.probes.named import Named
 from abx.probes.questions import Facts
 from abx.probes.tasks import Classification, Detection
 from abx.types import Sample
-from runs import one_device
 
 PAPER = ["paper,", "on", "its", "own", "data", "(table)"]
 

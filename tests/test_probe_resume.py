@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from asked import CLASSES, Some, figures, pictures, recipe_on, two_steps
+from runs import one_device
 
 from abx import parallel
 from abx.data.loader import Loaded
@@ -16,7 +17,6 @@ from abx.experiment import finetuning, fitting, measuring, portions, probe
 from abx.experiment.feeding import AskedBatches, LabelledBatches, Shuffled, ahead
 from abx.experiment.probing import Saving
 from abx.probes.tasks import Classification, Detection
-from runs import one_device
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,6 +15,8 @@ from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
 from abx.cli.explore import Explore
 from abx.cli.export import Export
+from abx.cli.listing import Runs
+from abx.cli.plot import Plot
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
 from abx.cli.tokenizer import Show, Train
@@ -27,6 +29,8 @@ from recipes import NAMES, load
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS = (
+    Runs,
+    Plot,
     Report,
     ValueMap,
     Explore,
@@ -57,8 +61,9 @@ LAUNCHERS = {
     "--signal",
     "--worker",
     "--command",
+    "--logdir",
 }
-"""Flags of SLURM's and Google's commands."""
+"""Flags of SLURM's, Google's and TensorBoard's commands."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -163,7 +163,7 @@ def test_value_map_of_a_picture(runs, pictures, tmp_path, capsys, quick_compile)
 
     for wrong, sentence in {
         str(pictures / "folder" / "cat" / "broken.jpg"): "is not a picture that can be read",
-        str(pictures / "nothing.png"): "cannot be read: No such file",
+        str(pictures / "nothing.png"): "nothing.png is not there",
     }.items():
         with pytest.raises(SystemExit) as stop:
             cli.main(["value-map", run, wrong])

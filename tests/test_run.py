@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from runs import one_device, rows, saved, steps_of, tiny
 
 from abx import parallel, train
 from abx.checkpoint import Checkpoints
@@ -23,7 +24,6 @@ from abx.experiment.resuming import prepare
 from abx.experiment.saved import to_json
 from abx.experiment.surroundings import environment, write_environment
 from abx.train import TrainState
-from runs import one_device, rows, saved, steps_of, tiny
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tyro
+from runs import ROOT
 from small import METHODS
 
 from abx.analysis import typeset
@@ -25,7 +26,6 @@ from abx.experiment.results import read_runs
 from abx.experiment.saved import to_json
 from abx.experiment.systems import dataset_of, described
 from abx.optim import EMA
-from runs import ROOT
 
 TWO = RandomCrops(n=2, size=16, scale=(0.2, 1.0))
 IMAGENET, CC12M, HOME = "folder:/data/imagenet/train", "tar:/data/cc12m/{00000..00100}.tar", "folder:/home/me/Pictures"

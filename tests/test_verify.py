@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs import ROOT, command, environment
 
 from abx import cli as console
 from abx.checksum import by_path
@@ -22,7 +23,6 @@ from abx.experiment.comparing import compare, sha256
 from abx.experiment.folder import load
 from abx.experiment.verifying import Trial, find_script
 from recipes import NAMES
-from runs import ROOT, command, environment
 
 TREE = {"model": {"w": jnp.array([[1.0, 2.0], [3.0, 4.0]]), "b": jnp.zeros(3, jnp.bfloat16)}, "step": jnp.int32(7)}
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from asked import two_steps
 from conftest import TINY
+from runs import one_device, tiny
 from safetensors.numpy import load_file, save_file
 
 from abx.cli import main
@@ -23,7 +24,6 @@ from abx.experiment.run import run
 from abx.experiment.weights import open_file
 from abx.nn import ViT
 from abx.nn.timm import to_timm
-from runs import one_device, tiny
 
 
 @pytest.fixture(scope="module", autouse=True)

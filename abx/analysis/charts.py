@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
+from abx.analysis.colours import view_colour, viridis
 from abx.analysis.page import INK, PAPER, Colour, beside, text, under
-from abx.analysis.pictures import view_colour, viridis
 
 Number: TypeAlias = float | int
 Place = Callable[[float, float], tuple[float, float]]
@@ -67,13 +67,7 @@ def chart(
         y_range: ends of the vertical axis; without, all that is drawn fits, in round numbers.
         key: whether it says which curve is which.
     """
-    points = np.array([p for c in curves for p in _points(c)[:, :2]]).reshape(-1, 2)
-    bands = np.array([y + s * d for c in curves for _, y, d in _points(c) for s in (-1, 1)])
-    x_ticks = round_numbers(*_ends(points[:, 0]))
-    y_ticks = round_numbers(*(y_range or _ends(bands)))
-    x_ends, y_ends = _room(x_ticks[0], x_ticks[-1]), _room(*(y_range or (y_ticks[0], y_ticks[-1])))
-    if len(points) and points[:, 0].min() < points[:, 0].max():
-        x_ends = _room(float(points[:, 0].min()), float(points[:, 0].max()))
+    x_ticks, y_ticks, x_ends, y_ends = scales(curves, y_range)
     place = lambda x, y: (
         FINE * size[0] * (x - x_ends[0]) / (x_ends[1] - x_ends[0]),
         FINE * size[1] * (1 - (y - y_ends[0]) / (y_ends[1] - y_ends[0])),
@@ -93,6 +87,27 @@ def chart(
     head = under([text(title, 15, framed.width + 40), *([text(y_name, 13, framed.width)] if y_name else [])], 2)
     blocks = [head, framed, _right(text(x_name, 13, size[0]), framed.width)]
     return under([*blocks, keys(curves, framed.width)] if key else blocks, 3)
+
+
+class Scales(NamedTuple):
+    """Of the axes of a chart: numbers that are written at them, and what lies at their two ends."""
+
+    x_ticks: list[float]
+    y_ticks: list[float]
+    x_ends: tuple[float, float]
+    y_ends: tuple[float, float]
+
+
+def scales(curves: Sequence[Curve], y_range: tuple[Number, Number] | None = None) -> Scales:
+    """Axes that all curves fit on; `y_range` as for `chart`."""
+    there = np.array([p for c in curves for p in points(c)[:, :2]]).reshape(-1, 2)
+    bands = np.array([y + s * d for c in curves for _, y, d in points(c) for s in (-1, 1)])
+    x_ticks = round_numbers(*_ends(there[:, 0]))
+    y_ticks = round_numbers(*(y_range or _ends(bands)))
+    x_ends, y_ends = _room(x_ticks[0], x_ticks[-1]), _room(*(y_range or (y_ticks[0], y_ticks[-1])))
+    if len(there) and there[:, 0].min() < there[:, 0].max():
+        x_ends = _room(float(there[:, 0].min()), float(there[:, 0].max()))
+    return Scales(x_ticks, y_ticks, x_ends, y_ends)
 
 
 def keys(curves: Sequence[Curve], width: int) -> Image.Image:
@@ -133,7 +148,7 @@ def _room(low: Number, high: Number) -> tuple[float, float]:
     return low - 0.02 * (high - low), high + 0.02 * (high - low)
 
 
-def _points(curve: Curve) -> Float[np.ndarray, "n 3"]:
+def points(curve: Curve) -> Float[np.ndarray, "n 3"]:
     """x, y and half the band of what can be drawn."""
     spread = np.zeros(len(curve.x)) if not len(curve.spread) else np.nan_to_num(np.asarray(curve.spread, float))
     found = np.stack([np.asarray(curve.x, float), np.asarray(curve.y, float), spread], 1).reshape(-1, 3)
@@ -141,12 +156,12 @@ def _points(curve: Curve) -> Float[np.ndarray, "n 3"]:
 
 
 def _band(canvas: Image.Image, curve: Curve, place: Place) -> None:
-    points = _points(curve)
-    if not points[:, 2].any():
+    found = points(curve)
+    if not found[:, 2].any():
         return
-    there = [place(x, y + s) for x, y, s in points] + [place(x, y - s) for x, y, s in points[::-1]]
+    there = [place(x, y + s) for x, y, s in found] + [place(x, y - s) for x, y, s in found[::-1]]
     veil = Image.new("L", canvas.size, 0)
-    if len(points) == 1:  # a band of one point is a bar
+    if len(found) == 1:  # a band of one point is a bar
         ImageDraw.Draw(veil).line(there, 130, 3 * FINE)
     else:
         ImageDraw.Draw(veil).polygon(there, 50)
@@ -154,7 +169,7 @@ def _band(canvas: Image.Image, curve: Curve, place: Place) -> None:
 
 
 def _draw(draw: ImageDraw.ImageDraw, curve: Curve, place: Place) -> None:
-    there = [place(x, y) for x, y, _ in _points(curve)]
+    there = [place(x, y) for x, y, _ in points(curve)]
     _path(draw, there, curve.colour, curve.dashed)
     if not curve.dashed and len(there) <= MARKERS:
         for x, y in there:
@@ -189,8 +204,8 @@ def _axes(
 ) -> Image.Image:
     """The area with its numbers beside and under it."""
     inside = lambda tick, ends: ends[0] - 1e-9 <= tick <= ends[1] + 1e-9
-    rows = [(t, text(_said(t, y_ticks), 12)) for t in y_ticks if inside(t, y_ends)]
-    columns = [(t, text(_said(t, x_ticks), 12)) for t in x_ticks if inside(t, x_ends)]
+    rows = [(t, text(said(t, y_ticks), 12)) for t in y_ticks if inside(t, y_ends)]
+    columns = [(t, text(said(t, x_ticks), 12)) for t in x_ticks if inside(t, x_ends)]
     left = max([8, *(label.width for _, label in rows)]) + 6
     right, top, bottom = 22, 8, 22
     sheet = Image.new("RGB", (left + area.width + right, top + area.height + bottom), PAPER)
@@ -207,7 +222,8 @@ def _axes(
     return sheet
 
 
-def _said(tick: float, ticks: list[float]) -> str:
+def said(tick: float, ticks: Sequence[float]) -> str:
+    """A number at an axis, with as many digits as its neighbours need."""
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     return f"{tick:z.{digits}f}"
 

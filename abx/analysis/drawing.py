@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from abx.analysis.pictures import view_colour
+from abx.analysis.colours import view_colour
 from abx.data.sources import printable
 from abx.data.survey import Named
 

@@ -17,9 +17,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
+from abx.analysis.colours import VIRIDIS
 from abx.analysis.drawing import embedded, short
 from abx.analysis.page import enlarged
-from abx.analysis.pictures import THUMB, VIRIDIS
+from abx.analysis.pictures import THUMB
 from abx.analysis.value_grid import (
     SOURCE_AREAS,
     TARGET_AREAS,

@@ -8,32 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from PIL import Image, ImageColor, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
-from abx.analysis.page import INK, PAPER, Colour, Plate, beside, chip, enlarged, page, text, under
+from abx.analysis.colours import view_colour, viridis
+from abx.analysis.page import INK, PAPER, Plate, beside, chip, enlarged, page, text, under
 from abx.boxes import relative_boxes
 from abx.types import AnyArray, Views
 
-OKABE_ITO = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
 HERE, BEST = (213, 94, 0), PAPER
 """Where one stands and the best move: neither is a colour of the heat map."""
-VIRIDIS = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
 ROW, TALL_ROW, LONGEST, CROP, PANEL, THUMB = 240, 360, 480, 144, 240, 96
 """Pixels: height of a picture beside one line of crops and beside several, its largest width; sides of a crop, of a
 heat map, of an annotation."""
-
-
-def view_colour(view: int) -> Colour:
-    """Okabe and Ito's colours, which the colour-blind can tell apart, then the same eight paler; then they repeat."""
-    r, g, b = ImageColor.getrgb(OKABE_ITO[view % 8])[:3]
-    return (r, g, b) if view % 16 < 8 else ((r + 255) // 2, (g + 255) // 2, (b + 255) // 2)
-
-
-def viridis(share: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b 3"]:
-    """Colours of equal steps in brightness, dark at 0 and bright at 1."""
-    anchors = np.array([ImageColor.getrgb(anchor)[:3] for anchor in VIRIDIS])
-    places = np.linspace(0, 1, len(anchors))
-    return np.stack([np.interp(share, places, anchors[:, c]) for c in range(3)], -1).round().astype(np.uint8)
 
 
 def draw_views(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], *kinds: Views) -> Image.Image:

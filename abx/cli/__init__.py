@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -14,6 +14,9 @@ from abx.cli.doctor import Doctor
 from abx.cli.embed import Embed
 from abx.cli.explore import Explore
 from abx.cli.export import Export
+from abx.cli.listing import Runs
+from abx.cli.parsing import parse
+from abx.cli.plot import Plot
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
 from abx.cli.verify import VerifyResume
@@ -35,7 +38,9 @@ class Probe:
 
 
 Verb = (
-    Annotated[Report, tyro.conf.subcommand("report")]
+    Annotated[Runs, tyro.conf.subcommand("runs")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[ValueMap, tyro.conf.subcommand("value-map")]
     | Annotated[Explore, tyro.conf.subcommand("explore")]
     | Annotated[Analyse, tyro.conf.subcommand("analyse")]
@@ -56,7 +61,9 @@ ABOUT = """Annotation bootstrapping: look at runs and at data.
 Runs are made by recipes, e.g. python recipes/ab_simclr.py; see recipes/*.py.
 
 Examples:
+  abx runs
   abx report runs/ab_simclr-smoke
+  abx plot runs/simclr-smoke runs/ab_simclr-smoke --smooth 0.9
   abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
   abx explore runs/ab_simclr-smoke picture.jpg --out explorer.html
   abx analyse runs/ab_simclr-smoke --figure 4right 9 --out figures
@@ -102,27 +109,16 @@ def _main(argv: Sequence[str] | None) -> None:
 
         # A verb's flags are its own: --n, not --views.n.
         config = (tyro.conf.OmitArgPrefixes,)
-        of_data: data.Verb = tyro.cli(
-            data.Verb, args=args[1:] or ["--help"], prog="abx data", description=data.ABOUT, config=config
-        )
-        of_data()
+        parse(data.Verb, args[1:], "abx data", data.ABOUT, config)()
         return
     if args[:1] == ["tokenizer"]:
         from abx.cli import tokenizer
 
-        of_tokenizer: tokenizer.Verb = tyro.cli(
-            tokenizer.Verb, args=args[1:] or ["--help"], prog="abx tokenizer", description=tokenizer.ABOUT
-        )
-        of_tokenizer()
+        parse(tokenizer.Verb, args[1:], "abx tokenizer", tokenizer.ABOUT)()
         return
     # What follows -- is for the recipe.
     end = args.index("--") if args[:1] == ["verify-resume"] and "--" in args else len(args)
-    verb: Any = tyro.cli(
-        Verb,
-        args=args[:end] or ["--help"],
-        prog="abx",
-        description=ABOUT,
-    )
+    verb = parse(Verb, args[:end], "abx", ABOUT)
     assert not isinstance(verb, Probe | Data | Tokenizer)
     if isinstance(verb, VerifyResume):
         verb = replace(verb, flags=tuple(args[end + 1 :]))

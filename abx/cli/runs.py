@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from abx.cli.errors import fail
+from abx.nearest import not_there
 
 if TYPE_CHECKING:
     from abx.experiment.config import Recipe
@@ -103,6 +104,8 @@ def value_map(verb: ValueMap) -> None:
         picture = decode(verb.image.read_bytes())
     except BadImage as wrong:
         fail(f"{verb.image} is not a picture that can be read: {wrong}")
+    except FileNotFoundError:
+        fail(not_there(verb.image))
     except OSError as wrong:
         fail(f"{verb.image} cannot be read: {wrong.strerror}")
     try:
@@ -142,7 +145,7 @@ def recipe_at(run: Path) -> "Recipe":
     from abx.experiment.folder import recipe_of
 
     if not run.is_dir():
-        fail(f"{run} is {'a file, not a run folder' if run.exists() else 'not there'}")
+        fail(f"{run} is a file, not a run folder" if run.exists() else not_there(run))
     try:
         return recipe_of(run)
     except FileNotFoundError:

@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -13,9 +12,11 @@ import tyro
 
 from abx.data.sources import SpecError
 from abx.experiment.config import Recipe
+from abx.experiment.helping import arranged, parts
 from abx.experiment.joining import join, withdraw
 from abx.experiment.planning import stand_in
 from abx.experiment.saved import flat, to_json
+from abx.nearest import hint, unknown
 
 R = TypeVar("R", bound=Recipe)
 
@@ -29,19 +30,19 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
     first = next(iter(presets))
     preset = args.pop(0) if args and not args[0].startswith("-") else first
     if preset not in presets:
-        near = get_close_matches(preset, presets, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(presets)}"
-        fail([f"there is no preset {preset!r}; {hint}"])
+        fail([f"there is no preset {preset!r}{hint(preset, presets) or '; there are ' + ', '.join(presets)}"])
     default = replace(presets[preset], out=Path("runs") / f"{name}-{preset}")
-    usage = f"{doc.strip()}\n\nThe defaults below are those of the preset {preset}."
+    before, notes = parts(doc)
+    usage = f"{before}\n\nThe defaults below are those of the preset {preset}; flags of daily use come first."
     prog = f"{name}.py {preset}"
     try:
-        recipe, unknown = tyro.cli(
-            type(default), default=default, args=args, prog=prog, description=usage, return_unknown_args=True
-        )
+        with arranged(notes):
+            recipe, left = tyro.cli(
+                type(default), default=default, args=args, prog=prog, description=usage, return_unknown_args=True
+            )
     except BrokenPipeError:
         _nobody_reads()
-    recipe, problems = _sized(recipe, default), _unknown(unknown, default, presets)
+    recipe, problems = _sized(recipe, default), unknown(left, flags(default), presets)
     if problems := problems + recipe.problems():
         try:
             fail(problems)
@@ -104,25 +105,4 @@ def flags(recipe: Any) -> list[str]:
         if isinstance(value, bool):
             group, dot, field = path.replace("_", "-").rpartition(".")
             found.append(f"--{group}{dot}no-{field}")
-    return found
-
-
-def _unknown(args: Sequence[str], recipe: Recipe, presets: Mapping[str, Recipe]) -> list[str]:
-    """A sentence for each word that no flag has taken."""
-    known, found, after_flag = flags(recipe), [], False
-    for arg in args:
-        if arg.startswith("-"):
-            after_flag, word = True, arg.partition("=")[0].replace("_", "-")
-            last = {flag: flag.removeprefix("--").rpartition(".")[2] for flag in known}
-            field = word.lstrip("-").rpartition(".")[2]
-            # --lr is meant for --optim.lr; --batch-size for what ends in "batch"; else what is spelt much the same.
-            near = [flag for flag in known if last[flag] == field] or get_close_matches(word, known, n=1, cutoff=0.8)
-            near = near or [f for f in known if last[f].rpartition("-")[2] == field.partition("-")[0]]
-            near = near or [f for f in known if last[f] in get_close_matches(field, set(last.values()), n=1)]
-            hint = f"did you mean {' or '.join(near[:3])}?" if near else "--help lists all"
-            found.append(f"there is no flag {word}; {hint}")
-        elif arg in presets:
-            found.append(f"the preset comes first: write {arg} before all flags")
-        elif not after_flag:  # what follows an unknown flag is its value
-            found.append(f"no flag takes the word {arg!r}")
     return found

@@ -13,6 +13,7 @@ from abx.data.specs import check_spec
 from abx.data.streams import Data
 from abx.data.views import views_per_image
 from abx.experiment.beginning import problems as problems_of_init
+from abx.experiment.logs import Logging
 from abx.experiment.meshes import Meshes
 from abx.experiment.offering import Pixels
 from abx.experiment.planning import Planning
@@ -41,12 +42,6 @@ class Checkpointing:
         # Of those in between, whose steps are multiples of both, the last may be the one that is being written.
         between = (steps - 1) // math.lcm(self.every, self.keep_every) if self.every and self.keep_every else 0
         return self.keep + self.keep_best + between + 1
-
-
-@dataclass(frozen=True)
-class Logging:
-    every: int = 10
-    """Steps between lines of metrics.jsonl and of progress; 0 = only at the last step."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,7 @@ class Recipe:
         found += [f"--{p}" for p in self.optim.problems() + self.ema.problems()]
         if self.guard.spike and not self.log.every:
             found.append("--log.every must be at least 1 with --guard.spike, which looks at the losses that are logged")
-        found += [f"--{p}" for p in self.guard.problems() + self.mesh.problems() + self.plan.problems()]
+        found += [f"--{p}" for part in (self.guard, self.log, self.mesh, self.plan) for p in part.problems()]
         if self.steps < 1:
             found.append(f"--steps must be at least 1, not {self.steps}")
         if self.profile < 0:

@@ -16,6 +16,7 @@ from abx.experiment.drawing import annotation_look
 from abx.experiment.loading import Network, load_state, problems_of_network, steps_of
 from abx.experiment.monitor import Monitor
 from abx.methods.ab import AB
+from abx.nearest import not_there
 from abx.types import MultiCrop, Pixels
 
 PICTURE = 500_000
@@ -102,6 +103,8 @@ def _decoded(image: Path) -> Pixels:
         return decode(image.read_bytes())
     except BadImage as wrong:
         raise SpecError(f"{image} is not a picture that can be read: {wrong}") from wrong
+    except FileNotFoundError:
+        raise SpecError(not_there(image)) from None
     except OSError as wrong:
         raise SpecError(f"{image} cannot be read: {wrong.strerror}") from wrong
 

@@ -3,9 +3,11 @@
 import fcntl
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import jax
 
@@ -66,13 +68,23 @@ def locked(run: Path) -> Iterator[None]:
         raise SpecError(f"--out {run} cannot be written: {wrong.strerror}") from wrong
     with lock as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError:
             raise SpecError(f"{run} is being written by another process; give another --out, or wait") from None
         except OSError:
             print(f"note: {run} is on a file system without locks: that no other process writes there, you must see to",
                   file=sys.stderr, flush=True)  # fmt: skip
         yield
+
+
+def _lock(file: IO[str]) -> None:
+    """Raises: BlockingIOError where another process has it for longer than `abx runs` does, for a look."""
+    for pause in (0.02, 0.2):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def facts(run: Path) -> Facts:

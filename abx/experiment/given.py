@@ -8,6 +8,7 @@ import numpy as np
 
 from abx.data.sources import Samples, SpecError, printable
 from abx.data.webdataset.annotations import MAX_CLASSES
+from abx.nearest import not_there
 from abx.probes.features import Features, some
 from abx.probes.questions import Facts
 from abx.types import Sample
@@ -50,7 +51,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
-        raise SpecError(f"{path} is not there") from None
+        raise SpecError(not_there(path)) from None
     # Of a damaged file whatever zip, zlib, or numpy's reading of a header trips over; of an .npy that it is an array.
     except Exception as wrong:
         raise SpecError(f"{path} is not an .npz that can be read ({type(wrong).__name__})") from wrong

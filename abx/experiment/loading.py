@@ -15,6 +15,7 @@ from abx.experiment.config import Recipe
 from abx.experiment.folder import recipe_of
 from abx.experiment.offering import Pixels, offer, problems_of_pixels
 from abx.experiment.weights import FILES, PICKLES
+from abx.nearest import hint, not_there
 from abx.nn import ViT, ViTConfig
 from abx.train import TrainState
 
@@ -167,7 +168,7 @@ def _problems_of_run(run: str, step: str) -> list[str]:
     there = ", ".join(map(str, steps))
     if step.isdecimal():
         return [f"--step {step}: {run} has no such checkpoint; there are {there}"]
-    return [f"--step must be newest, best or one of {there}, not {step}"]
+    return [f"--step must be newest, best or one of {there}, not {step}{hint(step, ('newest', 'best'))}"]
 
 
 def _problems_of_init(init: str, size: int, pool: Pool, pixels: Pixels) -> list[str]:
@@ -191,7 +192,7 @@ def _problems_of_init(init: str, size: int, pool: Pool, pixels: Pixels) -> list[
 def _no_run(folder: Path) -> str | None:
     """Why a folder is not that of a run that can be read."""
     if not folder.is_dir():
-        return f"{folder} is {'a file, not a folder' if folder.exists() else 'not there'}"
+        return f"{folder} is a file, not a folder" if folder.exists() else not_there(folder)
     unread = f"{folder / 'config.json'} is not a configuration that this version of abx reads"
     try:
         recipe = recipe_of(folder)

@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ import tyro
 from abx.checkpoint import CheckpointError
 from abx.data.sources import BadRecord, Source, SpecError
 from abx.data.specs import open_for
-from abx.experiment.cli import fail
+from abx.experiment.cli import fail, flags
 from abx.experiment.entry import beside_paper, row_of
 from abx.experiment.given import about as about_given
 from abx.experiment.given import part_of, read_given, unlike
+from abx.experiment.helping import arranged, parts
 from abx.experiment.loading import Subject, config_of, load_subject, untrained
 from abx.experiment.material import Material, Part
 from abx.experiment.measuring import measure, needs
@@ -33,6 +33,7 @@ from abx.experiment.probing import (
 )
 from abx.experiment.rows import FILE, Row, append, line, table
 from abx.experiment.saved import to_json
+from abx.nearest import hint, unknown
 from abx.probes.cache import cache_folder, digest, digest_of_facts, identity, kept
 from abx.probes.features import Look, some
 from abx.probes.questions import renumbered
@@ -49,12 +50,15 @@ def main(prog: str, doc: str, argv: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if argv is None else argv)
     preset = args.pop(0) if args and not args[0].startswith("-") else next(iter(PRESETS))
     if preset not in PRESETS:
-        near = get_close_matches(preset, PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PRESETS)}"
-        fail([f"there is no preset {preset!r}; {hint}"])
-    usage = f"{doc.strip()}\n\nThe defaults below are those of the preset {preset}."
-    recipe = tyro.cli(Probe, default=PRESETS[preset], args=args, prog=f"{prog} {preset}", description=usage)
-    if problems := recipe.problems():
+        fail([f"there is no preset {preset!r}{hint(preset, PRESETS) or '; there are ' + ', '.join(PRESETS)}"])
+    before, notes = parts(doc)
+    usage = f"{before}\n\nThe defaults below are those of the preset {preset}; flags of daily use come first."
+    chosen, prog = PRESETS[preset], f"{prog} {preset}"
+    with arranged(notes):
+        recipe, left = tyro.cli(
+            Probe, default=chosen, args=args, prog=prog, description=usage, return_unknown_args=True
+        )
+    if problems := unknown(left, flags(chosen), PRESETS) + recipe.problems():
         fail(problems)
     try:
         rows = probe(recipe)

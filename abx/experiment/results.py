@@ -16,6 +16,7 @@ from abx.experiment.folder import recipe_of
 from abx.experiment.loading import holds_weights, named
 from abx.experiment.rows import FILE
 from abx.experiment.systems import described, sizes
+from abx.nearest import not_there
 
 NUMBERS = ("n_train", "n_test", "step", "size")
 SHARES = re.compile(r"top\d+|mean_per_class|ap(50)?|iou|f1|(verb|noun|action)_top\d+|(i2t|t2i)_r\d+")
@@ -59,7 +60,7 @@ def read_runs(
     found, lacking, seen = [], list[NoResults](), set()
     for folder in folders:
         if not folder.exists():
-            raise SpecError(f"{folder} is not there")
+            raise SpecError(not_there(folder))
         if (real := folder.resolve()) in seen:
             continue
         seen.add(real)

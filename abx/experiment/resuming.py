@@ -13,7 +13,10 @@ from abx.experiment.config import Recipe
 from abx.experiment.diverged import FOLDER
 from abx.experiment.saved import differences, from_json, to_json, write_json
 
-OURS = ("checkpoints", "metrics.jsonl", "rejected.jsonl", "final.json", "report.txt", "views.png", "value_map.png")
+OURS = (
+    *("checkpoints", "metrics.jsonl", "tensorboard", "wandb", "rejected.jsonl", "final.json", "report.txt"),
+    *("views.png", "value_map.png"),
+)
 """What a run leaves in its folder, beside `config.json`, the first to come and the last to go."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from abx import hosts, train
+from abx.boards import Boards
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data import workers
 from abx.data.loader import STREAM, Host
@@ -29,6 +30,7 @@ from abx.experiment.monitor import Monitor
 from abx.experiment.plan import plan
 from abx.experiment.resuming import check_data, check_init, prepare, settle
 from abx.experiment.saved import to_json, write_json
+from abx.experiment.showing import add_boards, show
 from abx.experiment.surroundings import environment, keep_compiled, write_environment
 from abx.fit import Diverged, Pace, fit
 from abx.log import MetricsLog, read_metrics
@@ -61,8 +63,8 @@ def run(recipe: Recipe) -> TrainState | None:
         mesh = _mesh(recipe)
         try:
             # Of several processes the first holds the folder for all.
-            with locked(recipe.out) if hosts.first() else nullcontext():
-                state, cut = _run(recipe, sources, mesh)
+            with locked(recipe.out) if hosts.first() else nullcontext(), Boards() as boards:
+                state, cut = _run(recipe, sources, mesh, boards)
         except (CheckpointError, TooManyRejected, BadRecord, Diverged, OSError) as wrong:
             if hosts.of_another(wrong) or (isinstance(wrong, OSError) and wrong.errno not in FULL):
                 raise
@@ -76,7 +78,7 @@ def run(recipe: Recipe) -> TrainState | None:
     return state
 
 
-def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainState, int]:
+def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh, boards: Boards) -> tuple[TrainState, int]:
     """The last state, and the signal that cut the run short (0 = none)."""
     began, out = time.monotonic(), recipe.out
     surroundings, changed = environment(), list[str]()
@@ -106,7 +108,9 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
         print(f"{out}: step {start} of {recipe.steps}, {_describe(recipe, state)}, ready in {took:.0f} s", flush=True)
         per_step, log_every, eval_every = views_per_step(recipe.data), recipe.log.every, recipe.eval.every
         pace = Pace(recipe.steps, log_every, eval_every, ckpt.every, per_step, recipe.guard.spike)
-        with MetricsLog(out / "metrics.jsonl", start, writes=hosts.first()) as log, _kept(recipe):
+        add_boards(boards, recipe, start)
+        figures = MetricsLog(out / "metrics.jsonl", start, writes=hosts.first(), boards=boards)
+        with figures as log, _kept(recipe):
             state, cut = fit(
                 train.make_step(recipe.method, tx, recipe.ema.schedule(recipe.steps), recipe.seed, mesh),
                 state,
@@ -129,7 +133,11 @@ def _run(recipe: Recipe, sources: dict[str, Source], mesh: Mesh) -> tuple[TrainS
             )
     whole = hosts.own(state._replace(opt=None), mesh)
     if hosts.first():
+        # A picture of the last step is there already where only this end was missing.
+        again = start == recipe.steps and (out / "value_map.png").exists()
         _finish(recipe, whole, monitor or Monitor(recipe, sources), ledger, complete=not cut)
+        if isinstance(recipe.method, AB) and not cut:
+            show(boards, recipe.steps, out / "value_map.png", again=again)
     hosts.barrier("finished")  # who leaves waits for the others for a minute and no longer
     return state, cut
 

@@ -2,6 +2,7 @@
 and what cannot be is said in a sentence."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def said(capsys):
 
 def numbers(folder: Path, figure: str) -> dict:
     return json.loads((folder / f"{figure}.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+
+
+def test_test_pictures_without_captions_are_for_moves_alone(clip, tmp_path):
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "a.png")
+    shutil.copytree(clip, run := tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["eval"]["test"] = f"folder:{tmp_path}"
+    (run / "config.json").write_text(json.dumps(config))
+    assert Held.open(run).specs == {"reward": "scenes:test", "value": f"folder:{tmp_path}"}
 
 
 def test_every_kept_checkpoint_is_looked_at(ab, said, tmp_path):

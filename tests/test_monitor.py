@@ -58,6 +58,19 @@ def test_labels_of_two_folders_are_matched_by_name(tmp_path):
         monitor(train, test=other)
 
 
+def test_pictures_without_captions_are_not_for_streams_that_need_them(tmp_path):
+    """As ImageNet's are when AB bootstraps captions: moves are among its pictures, annotations from elsewhere."""
+    recipe = load("ab_clip").PRESETS["smoke"]
+    recipe = dataclasses.replace(recipe, eval=Evaluation(test=classes(tmp_path, disc=4, star=4), train_images=8))
+    sources = open_sources(recipe.data)
+    found = Monitor.open(recipe, sources)
+    assert found.sources["reward"] is sources["reward"]
+    assert len(found.sources["value"]) == 8
+    batch = found.batch(0).batch
+    assert batch.reward.tokens.any()
+    assert len(np.unique(batch.value.images)) <= 8  # of one shade each
+
+
 def test_without_labels_there_are_no_probes(tmp_path):
     train = classes(tmp_path / "train", a=3, b=3)
     (tmp_path / "flat").mkdir()

@@ -134,7 +134,7 @@ def open_sources(data: Data) -> dict[str, Source]:
     for name, spec in specs.items():
         if spec not in opened:
             opened[spec] = open_for(f"--data.{name}", spec)
-        if (texts := streams[name].texts) is not None and not _has_text(opened[spec], texts):
+        if (texts := streams[name].texts) is not None and not has_text(opened[spec], texts):
             kind = f"{data.flag(name, 'text')}.kind {texts.kind}"
             raise SpecError(
                 f"--data.{name}: {kind} finds no text with any of the first {LOOKED_AT:,} images; tar:, parquet: and "
@@ -147,7 +147,7 @@ LOOKED_AT = 1000
 """Records in which a text is sought before data is said to have none."""
 
 
-def _has_text(source: Source, texts: Texts) -> bool:
+def has_text(source: Source, texts: Texts) -> bool:
     rng = np.random.default_rng(0)
     for i in range(min(LOOKED_AT, len(source))):
         try:

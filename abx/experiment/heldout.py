@@ -13,7 +13,8 @@ from abx import parallel, train
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data import loader
 from abx.data.sources import Source, SpecError
-from abx.data.streams import Stream, open_sources, stream_seed
+from abx.data.specs import open_for
+from abx.data.streams import Stream, has_text, open_sources, stream_seed
 from abx.experiment.config import Recipe
 from abx.experiment.folder import recipe_of
 from abx.experiment.loading import steps_of
@@ -35,8 +36,8 @@ class Held:
 
     @classmethod
     def open(cls, run: Path, data: str = "", annotated: str = "") -> "Held":
-        """Without `data` the pictures of the run's --eval.test; where that names none, `scenes:test` for scenes, else
-        other crops of the training data.
+        """Without `data` the pictures of the run's --eval.test; where that names none, or none with the texts that a
+        stream needs, `scenes:test` for scenes, else other crops of the training data.
 
         Args:
             data: pictures for all that the method takes.
@@ -49,7 +50,10 @@ class Held:
             raise SpecError(f"{run} holds no checkpoint yet")
         streams = recipe.data.streams()
         first, test = next(iter(streams)), recipe.eval.test
-        usual = {name: test or {"scenes": "scenes:test"}.get(s.spec, s.spec) for name, s in streams.items()}
+        shown = open_for("--eval.test", test) if test and not data else None
+        fits = lambda s: shown is not None and (s.texts is None or has_text(shown, s.texts))
+        other = {"scenes": "scenes:test"}
+        usual = {name: test if fits(s) else other.get(s.spec, s.spec) for name, s in streams.items()}
         specs = dict.fromkeys(streams, data) if data else usual
         specs[first] = annotated or specs[first]
         layout: Any = recipe.data  # a dataclass, whose fields are the streams

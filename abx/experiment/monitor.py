@@ -9,6 +9,7 @@ from abx.analysis.values import value_metrics
 from abx.data import loader
 from abx.data.sources import Source, SpecError
 from abx.data.specs import open_for
+from abx.data.streams import has_text
 from abx.experiment.config import Recipe
 from abx.methods.ab import AB
 from abx.probes import online
@@ -58,7 +59,11 @@ class Monitor:
             found = [online.Labelled(*loader.central(s, n, size, labelled=labelled)) for s, n in counts]
             if labelled:
                 found[1] = _in_the_words_of(train, test, found[1])
-        shown = sources if test is None else dict.fromkeys(sources, test)
+        # Pictures with classes seldom have captions: those that need them are then other crops of the training data.
+        shown = dict(sources)
+        for name, stream in recipe.data.streams().items():
+            if test is not None and (stream.texts is None or has_text(test, stream.texts)):
+                shown[name] = test
         return cls(recipe, shown, found[0] if labelled and all(len(x.labels) for x in found) else None, found[1])
 
     @property

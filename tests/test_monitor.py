@@ -61,7 +61,8 @@ def test_labels_of_two_folders_are_matched_by_name(tmp_path):
 def test_pictures_without_captions_are_not_for_streams_that_need_them(tmp_path):
     """As ImageNet's are when AB bootstraps captions: moves are among its pictures, annotations from elsewhere."""
     recipe = load("ab_clip").PRESETS["smoke"]
-    recipe = dataclasses.replace(recipe, eval=Evaluation(test=classes(tmp_path, disc=4, star=4), train_images=8))
+    test = classes(tmp_path, disc=4, star=4)
+    recipe = dataclasses.replace(recipe, eval=Evaluation(train=test, test=test, train_images=8))
     sources = open_sources(recipe.data)
     found = Monitor.open(recipe, sources)
     assert found.sources["reward"] is sources["reward"]

@@ -68,7 +68,7 @@ def test_pictures_without_captions_are_not_for_streams_that_need_them(tmp_path):
     assert found.sources["reward"] is sources["reward"]
     assert len(found.sources["value"]) == 8
     batch = found.batch(0).batch
-    assert batch.reward.tokens.any()
+    assert batch.reward.text.any()
     assert len(np.unique(batch.value.images)) <= 8  # of one shade each
 
 

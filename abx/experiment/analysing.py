@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -79,9 +78,9 @@ def paired(held: Held, size: Size, say: Say) -> Numbers:
     if base is None or isinstance(base, DINO):
         why = "no rewards" if base is None else "prototypes, of which none is a picture's own"
         raise SpecError(f"{held.run} is a run of {called(method)}, which has {why}: there is no figure 8right of it")
-    moves = RandomCrops(MOVES, next(iter(first.crops.kinds().values())).size)  # (0.05, 0.5), as METHODS has it
-    if isinstance(method, AB):
-        moves = replace(next(iter(streams["value"].crops.kinds().values())), n=MOVES)
+    views = list(streams.values())[-1] if isinstance(method, AB) else first
+    # Of 5 to 50 % of the area for all, whatever they were trained on: curves of several runs are then of one thing.
+    moves = RandomCrops(MOVES, next(iter(views.crops.kinds().values())).size)
     crops = PairedCrops(moves, first.crops)
     seed = stream_seed(held.recipe.seed + SEED, first.seed)
     batch = loader.batches(held.sources[name], crops, count, seed, name, texts=first.texts)[0].batch
@@ -91,7 +90,7 @@ def paired(held: Held, size: Size, say: Say) -> Numbers:
     def look(state: Any) -> dict[str, Any]:
         return paired_accuracy(method, state.model, state.carry, found, annotated)
 
-    how = about(held) | {"images": count, "moves": MOVES}
+    how = about(held, first=True) | {"images": count, "moves": MOVES}
     return through(held, look, say, how)
 
 
@@ -116,7 +115,7 @@ def aligned(held: Held, size: Size, say: Say) -> Numbers:
             "norm_ratio": float(ratio.mean()),
         }
 
-    how = about(held) | {"losses": list(names), "batches": size.batches, "images": size.images}
+    how = about(held, first=True) | {"losses": list(names), "batches": size.batches, "images": size.images}
     return through(held, look, say, how)
 
 
@@ -148,11 +147,11 @@ def through(held: Held, look: Callable[[Any], dict[str, Any]], say: Say, about: 
         steps.append(int(state.step))
         found.append(look(state))
         say(f"{held.run}: step {steps[-1]} of {held.recipe.steps}")
-    return Numbers(run_name(held.run), called(held.recipe.method), steps, found, about)
+    return Numbers(run_name(held), called(held.recipe.method), steps, found, about)
 
 
-def run_name(run: Path) -> str:
-    return run.resolve().name
+def run_name(held: Held) -> str:
+    return held.name or held.run.resolve().name
 
 
 def _bootstrapped(held: Held) -> AB[Any]:
@@ -177,7 +176,10 @@ def _measured(held: Held, batches: list[tuple[Any, Any]]) -> dict[str, Any]:
     return about(held) | {"batches": len(batches), "images": b, "views": n, "annotations": count}
 
 
-def about(held: Held) -> dict[str, Any]:
+def about(held: Held, *, first: bool = False) -> dict[str, Any]:
+    """Where it is looked, and at which pictures. `first`: at those of the first stream alone."""
+    if first:
+        held = replace(held, specs=dict(list(held.specs.items())[:1]))
     return {"run": str(held.run), "data": held.specs, "new_pictures": held.new, "seed": held.recipe.seed}
 
 

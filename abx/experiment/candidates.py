@@ -85,7 +85,7 @@ def candidates(held: Held, image: Path | None, words: Sequence[str], say: Say) -
     said = [look if isinstance(look, str) else f"picture {k}" for k, look in enumerate(given.looks)]
     what = {"candidates": said, "image": str(image or "the first held-out one"), "zoom_out": list(ZOOM_OUT)}
     own_first = image is None and not words and not isinstance(base, DINO)
-    return Asked(picture, given.looks, through(held, look, say, about(held) | what), own_first)
+    return Asked(picture, given.looks, through(held, look, say, about(held, first=True) | what), own_first)
 
 
 def read_picture(path: Path, flag: str) -> Pixels:

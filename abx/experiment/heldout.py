@@ -13,7 +13,7 @@ from abx import parallel, train
 from abx.checkpoint import CheckpointError, Checkpoints
 from abx.data import loader
 from abx.data.sources import Source, SpecError
-from abx.data.specs import open_for
+from abx.data.specs import open_for, parts
 from abx.data.streams import Stream, has_text, open_sources, stream_seed
 from abx.experiment.config import Recipe
 from abx.experiment.folder import recipe_of
@@ -33,6 +33,8 @@ class Held:
     specs: dict[str, str]
     """By stream: which pictures."""
     sources: dict[str, Source]
+    name: str = ""
+    """What it is called beside other runs; "" = as its folder."""
 
     @classmethod
     def open(cls, run: Path, data: str = "", annotated: str = "") -> "Held":
@@ -66,8 +68,8 @@ class Held:
     @property
     def new(self) -> bool:
         """Whether none of the pictures is the training data's, as far as their names tell."""
-        trained = {s.spec for s in self.recipe.data.streams().values()}
-        return not trained & set(self.specs.values())
+        trained = {part for s in self.recipe.data.streams().values() for part in parts(s.spec)}
+        return not trained & {part for spec in self.specs.values() for part in parts(spec)}
 
     def states(self, newest: bool = False) -> Iterator[TrainState]:
         """Of all checkpoints, in the order of steps, on one device; or of the newest alone.
@@ -106,6 +108,11 @@ class Held:
             opened[name] = loader.batches(source, s.crops, s.batch, stream_seed(seed, own), name, texts=s.texts)
         whole = loader.side_by_side(opened, self.recipe.data.join)
         return [whole[i] for i in range(count)]
+
+
+def seen(new: bool) -> str:
+    """Whether pictures were trained on, in words: that is told by the names of the data alone."""
+    return "named otherwise than what was trained on" if new else "trained on; other crops"
 
 
 def _said(sentence: str, run: Path, first: str, data: str, annotated: str) -> str:

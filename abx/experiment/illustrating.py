@@ -19,7 +19,7 @@ from abx.experiment import analysing, sweeps
 from abx.experiment.analysing import Numbers, Say, Size
 from abx.experiment.candidates import candidates
 from abx.experiment.drawing import save_png
-from abx.experiment.heldout import Held
+from abx.experiment.heldout import Held, seen
 from abx.experiment.surroundings import environment
 
 Figure = Literal["4middle", "4right", "5", "7", "8left", "8right", "9"]
@@ -129,9 +129,9 @@ def _how(found: Sequence[Numbers]) -> str:
 
 def _sentence(about: Mapping[str, Any]) -> str:
     whence = " and ".join(dict.fromkeys(about["data"].values()))
-    seen = "not trained on" if about["new_pictures"] else "trained on; other crops"
     names = ("batches", "images", "views", "moves", "annotations")
-    return ", ".join([f"On {whence} ({seen})", *(f"{about[name]} {name}" for name in names if name in about)]) + "."
+    first = f"On {whence} ({seen(about['new_pictures'])})"
+    return ", ".join([first, *(f"{about[name]} {name}" for name in names if name in about)]) + "."
 
 
 def _plain(node: Any) -> Any:

@@ -15,7 +15,7 @@ from abx.analysis.targets_page import targets_page
 from abx.data.sources import SpecError
 from abx.experiment.analysing import called
 from abx.experiment.drawing import annotation_look
-from abx.experiment.heldout import Held
+from abx.experiment.heldout import Held, seen
 from abx.experiment.monitor import within_memory
 from abx.methods.ab import AB
 from abx.types import Views
@@ -53,7 +53,7 @@ def inspect_targets(held: Held, images: int, batch: int, count: int, out: Path, 
     texts = recipe.data.streams()["reward"].texts
     about = [
         f"Step {int(state.step)} of {recipe.steps}, {called(method)}; batch {batch} of {held.specs['value']}, "
-        f"annotations from {held.specs['reward']} ({'not trained on' if held.new else 'trained on; other crops'}).",
+        f"annotations from {held.specs['reward']} ({seen(held.new)}).",
         f"All {found.logits.size:,} values with their rewards and targets are in {numbers.name}: numpy.load opens it.",
         f"abx {__version__}, jax {jax.__version__}, {jax.devices()[0].device_kind}, "
         f"{datetime.now(UTC).isoformat(timespec='seconds')}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}",

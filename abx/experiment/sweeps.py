@@ -50,8 +50,8 @@ def sweep(helds: Sequence[Held], setting: Callable[[Held], float], metric: str, 
     """The setting of each run, its figure of merit at its end, and its reward loss on held-out batches.
 
     Args:
-        metric: a name in metrics.jsonl, whose last value counts; or PROBE/FIGURE of what `abx probe` wrote, as
-            decoder/top1; "" = the first of `USUAL` that all runs have.
+        metric: a name in metrics.jsonl, whose last value counts; or PROBE/TASK/FIGURE of what `abx probe` wrote,
+            as decoder/classification/top1; "" = the first of `USUAL` that all runs have.
         batches: over which the loss is the mean; 0 = without it.
 
     Raises: SpecError.
@@ -61,7 +61,9 @@ def sweep(helds: Sequence[Held], setting: Callable[[Held], float], metric: str, 
         shared = [name for name in USUAL if all(name in table for table in tables)]
         if not shared:
             lacking = next(h.run for h, t in zip(helds, tables, strict=True) if USUAL[-1] not in t)
-            raise SpecError(f"{lacking} has no {' nor '.join(USUAL)}; --metric names another figure, as decoder/top1")
+            raise SpecError(
+                f"{lacking} has no {' nor '.join(USUAL)}; --metric names another, as knn/classification/top1"
+            )
         metric = shared[0]
     found = []
     for held, table in zip(helds, tables, strict=True):
@@ -72,7 +74,7 @@ def sweep(helds: Sequence[Held], setting: Callable[[Held], float], metric: str, 
         figures = {metric: table[metric]}
         if batches:
             figures[LOSS] = _held_out_loss(held, batches)
-        found.append(Run(run_name(held.run), called(held.recipe.method), setting(held), figures))
+        found.append(Run(run_name(held), called(held.recipe.method), setting(held), figures))
         say(f"{held.run}: {metric} {table[metric]:.4g}")
     return found
 
@@ -103,8 +105,11 @@ def _figures(run: Path) -> dict[str, float]:
         results = read_results(run / FILE)
     except NoResults:
         return found
-    for result in results:
-        found |= {f"{result['probe']}/{name}": v for name, v in result.items() if isinstance(v, float)}
+    for result in results:  # the last of each counts
+        task = str(result["task"]).partition(":")[0]
+        for name, v in result.items():
+            if isinstance(v, float):
+                found[f"{result['probe']}/{task}/{name}"] = v
     return found
 
 

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -141,8 +142,11 @@ def replicate(verb: Replicate) -> None:
     say = lambda sentence: print(sentence, flush=True)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        run, seconds = process(environment, ROOT), 60 * verb.minutes
-        done = work(jobs, seconds, run, in_order=verb.in_order, together=verb.together, say=say)
+        run, seconds, began = process(environment, ROOT), 60 * verb.minutes, time.monotonic()
+        try:
+            done = work(jobs, seconds, run, in_order=verb.in_order, together=verb.together, say=say)
+        finally:
+            _spent(out, time.monotonic() - began)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on", file=sys.stderr)
         raise SystemExit(130) from None
@@ -179,11 +183,19 @@ def _settle(verb: Replicate, out: Path, data: Path | None) -> None:
                 fail(f"--out {verb.out} holds runs with --{name} {there.get(name) or 'none'}; give another --out")
     out.mkdir(parents=True, exist_ok=True)
     # Folders are a machine's own, and a report is for everyone.
-    own = [("--rows", " ".join(map(shlex.quote, verb.rows))), ("--views", verb.views), ("--seeds", verb.seeds)]
+    own = [("--rows", "" if verb.rows == ("*",) else " ".join(map(shlex.quote, verb.rows))), ("--views", verb.views)]
+    own += [("--seeds", verb.seeds), ("--together", verb.together if verb.together > 1 else 0)]
     flags = [f"--budget {verb.budget}", *(f"{flag} {value}" for flag, value in own if value)]
-    flags += ["--data DATA"] * (verb.data is not None)
+    flags += ["--in-order"] * verb.in_order + ["--data DATA"] * (verb.data is not None)
     command = " ".join(["python -m benchmarks.replicate", *flags])
-    write_json(path, {**mine, "command": command})
+    before = json.loads(path.read_text())["commands"] if path.exists() else []
+    write_json(path, {**mine, "commands": list(dict.fromkeys([*before, command]))})
+
+
+def _spent(out: Path, seconds: float) -> None:
+    """Note how long it worked, in all goes together."""
+    kept = json.loads((out / KEPT).read_text())
+    write_json(out / KEPT, kept | {"minutes": kept.get("minutes", 0) + seconds / 60})
 
 
 def report(verb: ReportOf) -> None:
@@ -219,7 +231,8 @@ def _about(out: Path) -> dict[str, str]:
         "budget": kept["budget"],
         "views a row": f"{kept['views'] or 800_000_000:,}",
         "data": "stand-ins from a folder" if kept["data"] else "drawn scenes for everything",
-        "command": kept["command"],
+        "command": "; ".join(kept["commands"]),
+        "time": f"{kept['minutes']:.0f} minutes" if "minutes" in kept else "",
         "devices": "; ".join(devices),
         "versions": "; ".join(versions),
         "begun": " to ".join(sorted({min(days), max(days)})) if days else "",

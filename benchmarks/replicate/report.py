@@ -1,5 +1,6 @@
 """Our figures and differences beside the paper's, as JSON; `told` has them as Markdown."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ class Gain(NamedTuple):
     """Whether all seeds have the same sign."""
     lacks: str = "missing"
     """Why there is no difference, where there is none."""
+    noise: float = 0.0
+    """Two standard errors, in points, of so many test pictures of one seed; 0 of what is no share of pictures."""
 
     @property
     def sign(self) -> str:
@@ -44,6 +47,8 @@ class Gain(NamedTuple):
             return self.lacks if self.ours is None else "no figure of the paper's"
         if abs(self.ours) < 0.05:  # printed as 0.0
             return "no difference"
+        if self.seeds < 2 and abs(self.ours) < self.noise:
+            return "within the noise of one seed"
         said = "agrees" if self.ours * self.paper > 0 else "disagrees"
         if self.seeds < 2:
             return f"{said}, but of one seed"
@@ -123,7 +128,21 @@ def _gain(each: Comparison, place: Place | None, column: Column, runs: Runs, pap
     spread = max(deltas) - min(deltas) if len(deltas) > 1 else None
     views = max(a[1] for a, _ in pairs), max(b[1] for _, b in pairs)
     alike = all(delta > 0 for delta in deltas) or all(delta < 0 for delta in deltas)
-    return Gain(each, table, column.name, sum(deltas) / len(deltas), spread, len(deltas), views, paper, alike)
+    noise = _noise([run for run in (*mine, *his) if run.seed in ours.keys() & theirs.keys()], both)
+    mean = sum(deltas) / len(deltas)
+    return Gain(each, table, column.name, mean, spread, len(deltas), views, paper, alike, noise=noise)
+
+
+def _noise(runs: Sequence[Run], column: Found) -> float:
+    """Two standard errors of the difference of two runs: each figure is a share of so many pictures."""
+    variance = 0.0
+    for run in runs:
+        for part, metric in zip(column.parts, column.metrics, strict=True):
+            if not metric.endswith("top1"):
+                return 0.0
+            share = part[run.folder].metrics[metric]
+            variance += share * (1 - share) / part[run.folder].n_test / len(column.parts) ** 2
+    return 200 * math.sqrt(variance)
 
 
 def _paper(of: Row, over: Row, place: Place | None, column: Column) -> float | None:

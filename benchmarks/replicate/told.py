@@ -44,7 +44,7 @@ def brief(found: Report) -> str:
             if comparison not in chosen or gain["column"] == FIRST.get(gain["table"]):
                 chosen[comparison] = gain
     about = found["about"]
-    how = "; ".join([f"`{about['command']}`", *(about[name] for name in ("devices", "versions", "begun"))])
+    how = "; ".join([f"`{about['command']}`", *filter(None, map(about.get, ("time", "devices", "versions", "begun")))])
     views = f"{about['views a row']} views a row."
     return "\n".join([differences(list(chosen.values())), "", f"{summary(found)} {views} {how}."])
 
@@ -65,9 +65,11 @@ def summary(found: Report) -> str:
     have = [g for g in with_paper if g["ours"] is not None]
     agree = [g for g in have if g["sign"].startswith("agrees")]
     sure = [g for g in agree if g["sign"] == "agrees"]
+    nothing = [g for g in have if g["sign"].startswith(("no difference", "within"))]
     return (
-        f"Of {len(with_paper)} differences in the paper's tables we have {len(have)}; the sign of {len(agree)} agrees, "
-        f"of {len(sure)} in every one of two seeds or more."
+        f"Of {len(with_paper)} differences in the paper's tables we have {len(have)}: {len(nothing)} are none, or "
+        f"within the noise of the test pictures; the sign of {len(agree)} agrees, of {len(sure)} in every one of two "
+        "seeds or more."
     )
 
 

@@ -13,6 +13,7 @@ from abx.analysis.page import beside, chip, enlarged, page, text, under
 SIDE, ACROSS, GAP = 224, 3, 28
 """Pixels: side of a picture, and between one picture's tokens and the next picture. Pictures in a row."""
 CHANNELS = (("red", (213, 40, 40)), ("green", (0, 140, 60)), ("blue", (40, 80, 220)))
+GREY = (("grey", (128, 128, 128)),)
 
 
 def draw_components(
@@ -27,7 +28,7 @@ def draw_components(
 
     Args:
         tokens: the colours of their patches.
-        which: the three components, the first being 1.
+        which: the three components, the first being 1; one of them thrice is grey.
         share: of all variance, that of each.
     """
     cells = [_pair(*each) for each in zip(pictures, tokens, names, strict=True)]
@@ -35,7 +36,7 @@ def draw_components(
     width = max(2 * SIDE, *(line.width for line in lines))
     keys = [
         beside([chip(name, colour), text(f"component {k}: {part:.1%} of the variance", 14)], 6)
-        for (name, colour), k, part in zip(CHANNELS, which, share.tolist(), strict=True)
+        for (name, colour), k, part in zip(GREY if len(set(which)) == 1 else CHANNELS, which, share.tolist())
     ]
     note = (
         "One analysis of all tokens that are shown, signs fixed, and one scale for all pictures: a colour means the "

@@ -79,9 +79,10 @@ Examples:
   abx embed runs/ab_simclr-smoke --data folder:~/Pictures --out features.npz
   abx embed runs/ab_simclr-smoke --features both --limit 100 --out tokens.npz
   abx pca runs/ab_simclr-smoke --data folder:~/Pictures --out pca.png
-  abx neighbours runs/ab_simclr-smoke --data folder:~/Pictures --out neighbours.html
+  abx neighbours runs/ab_simclr-smoke --data folder:~/Pictures --queries 12
   abx export runs/ab_simclr-smoke --out model.safetensors
   abx export runs/ab_simclr-smoke --format timm --out timm.safetensors
+  abx pca none --init model.safetensors --out imported.png
   abx doctor --data folder:~/Pictures
   abx data inspect folder:~/Pictures
   abx data prepare --help

@@ -14,7 +14,7 @@ from abx.cli.seeing import Seeing, problems_of_file
 
 @dataclass(frozen=True)
 class Embed(Seeing):
-    """Write the features of pictures, a vector for each or for each of its tokens, with names and labels."""
+    """Write features of pictures, a vector of each or of each of its tokens."""
 
     out: Path = Path("features.npz")
     """File to write: .npz (features, tokens, names, labels, classes; numpy opens it), .safetensors (features, tokens,

@@ -19,7 +19,7 @@ MOST = 100
 
 @dataclass(frozen=True)
 class Neighbours(Seeing):
-    """Write a page of pictures, each with its nearest neighbours by the features of a network."""
+    """Write a page of pictures with their nearest neighbours in a network's features."""
 
     out: Path = Path("neighbours.html")
     """HTML file to write, which needs nothing but itself; of 5 MB at most, with fewer queries where need be."""

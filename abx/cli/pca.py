@@ -13,14 +13,14 @@ MOST = 100
 
 @dataclass(frozen=True)
 class PCA(Seeing):
-    """Draw pictures beside their tokens: three principal components as red, green and blue, the same in all."""
+    """Draw pictures beside three principal components of their tokens, as colours."""
 
     out: Path = Path("pca.png")
     """Picture to write, .png."""
     count: int = 12
     """Pictures on it, a fixed random choice; 100 at most."""
     components: tuple[int, int, int] = (1, 2, 3)
-    """Which are red, green and blue; 1 = along which tokens differ most. One thrice is grey."""
+    """Which of them are red, green and blue; 1 = along which tokens differ most. One thrice is grey."""
     json: bool = False
     """Also print one JSON object, on the last line: {"out": "pca.png", "images": 12, "grid": [14, 14], "components":
     [1, 2, 3], "share": [0.31, 0.12, 0.08], "rejected": {"name": "reason", ...}}; share: of the tokens' variance."""

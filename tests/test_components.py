@@ -13,7 +13,7 @@ from seeing import VIT, refused, stand_in
 from abx import cli
 from abx.analysis import components as math
 from abx.analysis.components import colours, components
-from abx.analysis.components_picture import SIDE, draw_components
+from abx.analysis.components_picture import CHANNELS, SIDE, draw_components
 from abx.nn import ViT
 
 E = np.linalg.qr(np.random.default_rng(3).normal(size=(8, 8)))[0]
@@ -155,6 +155,14 @@ def test_a_page_of_any_number():
     assert sizes[2][0] == sizes[1][0]
     assert sizes[0][0] < sizes[1][0]
     assert sizes[1][1] < sizes[2][1] < sizes[3][1]
+
+
+@pytest.mark.parametrize(("which", "keys"), [((1, 2, 3), 3), ((2, 2, 2), 0)])
+def test_the_key_says_what_is_red(which, keys):
+    """One component thrice is grey, and has one key."""
+    tokens, pictures = np.zeros((1, 2, 2, 3), np.uint8), [np.zeros((16, 16, 3), np.uint8)]
+    page = np.asarray(draw_components(pictures, tokens, ["a"], which, np.full(3, 0.2), "title"))
+    assert sum((page == colour).all(-1).any() for _, colour in CHANNELS) == keys
 
 
 # The command

@@ -34,9 +34,10 @@ def draw_components(
     cells = [_pair(*each) for each in zip(pictures, tokens, names, strict=True)]
     lines = [beside(cells[start : start + ACROSS], GAP) for start in range(0, len(cells), ACROSS)]
     width = max(2 * SIDE, *(line.width for line in lines))
+    channels = GREY if len(set(which)) == 1 else CHANNELS
     keys = [
         beside([chip(name, colour), text(f"component {k}: {part:.1%} of the variance", 14)], 6)
-        for (name, colour), k, part in zip(GREY if len(set(which)) == 1 else CHANNELS, which, share.tolist())
+        for (name, colour), k, part in zip(channels, which, share.tolist(), strict=False)
     ]
     note = (
         "One analysis of all tokens that are shown, signs fixed, and one scale for all pictures: a colour means the "

@@ -151,6 +151,7 @@ def test_no_room_for_tokens(untrained, pictures, tmp_path, monkeypatch, capsys):
         embed("--data", f"folder:{pictures}", "--out", tmp_path / "a.npz", "--features", "tokens")
     assert stopped.value.code == 2
     assert capsys.readouterr().err.endswith("GB are free: --limit 3 fits\n")
+    assert str(embedding.no_room(tmp_path / "a.npz", 5, Grid(50, 50, 0), 32, "float16")).endswith("write elsewhere")
     embed("--data", f"folder:{pictures}", "--out", tmp_path / "a.npz", "--features", "tokens", "--limit", 3)
     assert 2 <= len(arrays(tmp_path / "a.npz")["tokens"]) <= 3
 

@@ -57,9 +57,10 @@ def no_room(out: Path, pictures: int, grid: Grid, width: int, precision: Precisi
     free = shutil.disk_usage(out.absolute().parent).free
     if 2 * pictures * each <= free:
         return None
+    most = free // (2 * each)
     return (
         f"{out}: tokens of {pictures:,} pictures take {pictures * each / 1e9:,.1f} GB in {precision}, twice that while "
-        f"they are written, and {free / 1e9:,.1f} GB are free: --limit {free // (2 * each)} fits"
+        f"they are written, and {free / 1e9:,.1f} GB are free: {f'--limit {most} fits' if most else 'write elsewhere'}"
     )
 
 

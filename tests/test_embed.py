@@ -2,30 +2,36 @@
 
 import json
 import math
+from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 from conftest import TINY
 from PIL import Image
+from seeing import VIT, stand_in
 
 from abx import cli
 from abx.data.schemes.folder import index
-from abx.experiment import embedding, loading
-from abx.experiment.loading import Subject
+from abx.experiment import embedding
+from abx.experiment.embedding import Grid
+from abx.experiment.given import read_given
 from abx.nn import ViT
 from abx.probes.features import Look, extract
+
+REGISTERS = ViT(replace(TINY, pool="token", registers=2), key=jax.random.key(1))
 
 
 @pytest.fixture(scope="module")
 def backbone():
-    return ViT(TINY, key=jax.random.key(0))
+    return VIT
 
 
 @pytest.fixture
 def untrained(backbone, monkeypatch):
     """What RUN none stands for: small."""
-    monkeypatch.setattr(loading, "untrained", lambda init, *a: Subject(backbone, "none", init, "online", 0))
+    stand_in(monkeypatch, backbone)
 
 
 @pytest.fixture
@@ -92,6 +98,79 @@ def test_what_others_open(backbone, untrained, pictures, tmp_path, capsys, suffi
     assert sorted(p.name for p in tmp_path.iterdir()) == ["features" + suffix, "pictures"]
 
 
+def arrays(path):
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    tensors = pytest.importorskip("safetensors", reason="safetensors is not installed")
+    with tensors.safe_open(path, "np") as file:
+        return {name: file.get_tensor(name) for name in list(file.keys())}
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize(("precision", "network"), [("float16", VIT), ("float32", REGISTERS)])
+def test_tokens_and_their_grid(monkeypatch, pictures, tmp_path, capsys, suffix, precision, network):
+    stand_in(monkeypatch, network)
+    out, first = tmp_path / f"tokens{suffix}", 3 if network is REGISTERS else 0
+    flags = ("--data", f"folder:{pictures}", "--precision", precision, "--batch", 4, "--size", 32, "--init", "S/8")
+    embed(*flags, "--out", out, "--features", "both", "--json")
+    said, found = json.loads(capsys.readouterr().out.splitlines()[-1]), arrays(out)
+    assert (said["grid"], said["patches_from"], said["images"]) == ([4, 4], first, 11)
+    assert (found["grid"].tolist(), int(found["patches_from"])) == ([4, 4], first)
+    assert found["tokens"].dtype == precision
+    assert found["tokens"].shape == (11, first + 16, 32)
+    exact = extract(network, index(str(pictures)), Look(32), precision="float32")
+    np.testing.assert_allclose(found["tokens"], exact.tokens, rtol=1e-3, atol=4e-3 if precision == "float16" else 1e-5)
+    np.testing.assert_allclose(found["features"], exact.pooled, rtol=1e-5, atol=1e-5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pictures", out.name]
+    assert out.stat().st_mode == (pictures / "cat" / "1.png").stat().st_mode
+    embed(*flags, "--out", out, "--features", "tokens")
+    assert set(arrays(out)) - {"names", "classes", "about"} == {"tokens", "grid", "patches_from", "labels"}
+
+
+def test_probes_read_them(untrained, pictures, tmp_path):
+    embed("--data", f"folder:{pictures}", "--out", tmp_path / "a.npz", "--features", "both")
+    given = read_given(tmp_path / "a.npz")
+    assert given.features.tokens is not None
+    assert given.features.tokens.shape == (11, 4, 32)
+    assert given.source.classes == ("cat", "dög")
+
+
+def test_where_tokens_lie():
+    for network, size in ((VIT, 32), (REGISTERS, 16), (REGISTERS, 64)):
+        grid = Grid.of(network.config, size)
+        assert grid.tokens == len(network(np.zeros((size, size, 3), np.uint8)))
+        assert grid.patches_from == network.patches_from
+        assert grid.rows == grid.columns == size // 8
+
+
+def test_no_room_for_tokens(untrained, pictures, tmp_path, monkeypatch, capsys):
+    """Said before anything is computed: how much it would be, and how many would fit."""
+    monkeypatch.setattr(embedding.shutil, "disk_usage", lambda path: DiskUsage(0, 0, 2 * 3 * 4 * 32 * 2 + 5))
+    with pytest.raises(SystemExit) as stopped:
+        embed("--data", f"folder:{pictures}", "--out", tmp_path / "a.npz", "--features", "tokens")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.endswith("GB are free: --limit 3 fits\n")
+    assert str(embedding.no_room(tmp_path / "a.npz", 5, Grid(50, 50, 0), 32, "float16")).endswith("write elsewhere")
+    embed("--data", f"folder:{pictures}", "--out", tmp_path / "a.npz", "--features", "tokens", "--limit", 3)
+    assert 2 <= len(arrays(tmp_path / "a.npz")["tokens"]) <= 3
+
+
+class DiskUsage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_a_disk_that_is_full_all_the_same(untrained, pictures, tmp_path, monkeypatch, capsys):
+    full = lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    monkeypatch.setattr("abx.probes.features.extract", full)
+    with pytest.raises(SystemExit) as stopped:
+        embed("--data", f"folder:{pictures}", "--out", tmp_path / "a.npz", "--features", "tokens")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"error: --out {tmp_path}/a.npz cannot be written: No space left on device\n"
+
+
 def test_some_alone(untrained, tmp_path):
     embed("--data", "scenes:test", "--out", tmp_path / "a.npz", "--limit", 5, "--batch", 2)
     features, labels, names, classes, _ = npz(tmp_path / "a.npz")
@@ -106,6 +185,8 @@ def test_some_alone(untrained, tmp_path):
     [
         (["--out", "x.csv"], "--out x.csv must end in .npz, .parquet, .safetensors"),
         (["--out", "no/where.npz"], "--out no/where.npz lies in no, which does not exist"),
+        (["--out", "x.parquet", "--features", "both"], "--out x.parquet would hold one vector for each picture"),
+        (["--precision", "float32"], "--precision is that of tokens"),
         (["--data", "folder:nowhere"], "--data: "),
         (["--init", "XS"], "--init must be Ti, S, B, L or H"),
         (["--size", "20"], "--size must be a multiple of the patch, 16, not 20"),

@@ -167,7 +167,8 @@ def test_examples_run(trained, here, monkeypatch, capsys):
             console.main(words(line))
         except SystemExit as stop:
             assert not stop.code, (line, capsys.readouterr())  # noqa: PT017
-    written = "map.png explorer.html figures targets.html features.npz model.safetensors curves.png my.model"
+    written = "map.png explorer.html figures targets.html features.npz tokens.npz pca.png neighbours.html imported.png "
+    written += "model.safetensors curves.png my.model"
     assert [name for name in written.split() if not (here / name).exists()] == []
 
 

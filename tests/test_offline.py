@@ -85,6 +85,8 @@ sys.argv = [recipe, *flags]
 runpy.run_path(recipe, run_name="__main__")
 main(["explore", run, picture, "--out", "explorer.html", "--places", "2", "3"])
 main(["embed", run, "--out", "features.npz", "--limit", "16", "--batch", "8"])
+main(["pca", run, "--count", "4", "--batch", "8"])
+main(["neighbours", run, "--limit", "16", "--batch", "8", "--queries", "4"])
 main(["probe", "--run", run, "--task", "scenes-count", "--probes", "knn", "--train-images", "40",
       "--test-images", "16", "--batch", "8"])
 main(["export", run, "--out", "model.safetensors"])
@@ -108,5 +110,14 @@ def test_nothing_leaves_the_machine(tmp_path):
     assert told == []
     assert processes >= 3  # this one and the data workers of the two streams
     there = {path.name for path in tmp_path.iterdir()}
-    assert there >= {"explorer.html", "features.npz", "model.safetensors", "value_map.png", "curves.png", "run"}
+    assert there >= {
+        "explorer.html",
+        "features.npz",
+        "pca.png",
+        "neighbours.html",
+        "model.safetensors",
+        "value_map.png",
+        "curves.png",
+        "run",
+    }
     assert list((tmp_path / "run" / "tensorboard").iterdir())

@@ -16,6 +16,8 @@ from abx.cli.embed import Embed
 from abx.cli.explore import Explore
 from abx.cli.export import Export
 from abx.cli.listing import Runs
+from abx.cli.neighbours import Neighbours
+from abx.cli.pca import PCA
 from abx.cli.plot import Plot
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
@@ -40,6 +42,8 @@ VERBS = (
     VerifyResume,
     Table,
     Embed,
+    PCA,
+    Neighbours,
     Export,
     Doctor,
     Inspect,

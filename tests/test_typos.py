@@ -78,6 +78,8 @@ FLAGS = {
     f"probe --run {RUN} --probe knn": "--probes",
     f"table {RUN} --tabels 1": "--tables",
     f"embed {RUN} --dta scenes": "--data",
+    f"pca {RUN} --cuont 3": "--count",
+    f"neighbours {RUN} --querys 3": "--queries",
     f"export {RUN} --network_ online": "--network",
     "doctor --dat scenes": "--data",
     "data inspect scenes --sampels 3": "--samples",
@@ -126,7 +128,11 @@ PATHS = {
     "table runs/simclr-smok": f"did you mean {RUN}?",
     "embed runs/simclr-smok": f"did you mean {RUN}?",
     "export runs/simclr-smok": f"did you mean {RUN}?",
+    "pca runs/simclr-smok": f"did you mean {RUN}?",
+    "neighbours runs/simclr-smok": f"did you mean {RUN}?",
     f"embed {RUN} --data folder:Picture": "did you mean HERE/Pictures?",
+    f"pca {RUN} --data folder:Picture": "did you mean HERE/Pictures?",
+    f"neighbours {RUN} --queries folder:Picture": "did you mean HERE/Pictures?",
     "data inspect folder:Picture": "did you mean HERE/Pictures?",
     "data index folder:Picture": "did you mean HERE/Pictures?",
     "data digest folder:Picture --batch 8": "did you mean HERE/Pictures?",
@@ -145,6 +151,8 @@ def test_paths(refused, place, words):
     [
         (f"embed {RUN} --step newst", "did you mean newest?"),
         (f"embed {RUN} --step 300", "there are 200, 400"),
+        (f"pca {RUN} --step newst", "did you mean newest?"),
+        (f"neighbours {RUN} --step 300", "there are 200, 400"),
         (f"export {RUN} --step bset", "did you mean best?"),
         (f"probe --run {RUN} --step newst", "did you mean newest?"),
         (f"explore {AB} picture.png --checkpoints newst", "did you mean newest?"),
@@ -158,7 +166,8 @@ def test_checkpoints(refused, words, sentence):
 @pytest.mark.parametrize(
     "words",
     [
-        *("embed none --data SPEC", "data inspect SPEC", "data index SPEC", "data digest SPEC", "tokenizer train SPEC"),
+        *("embed none --data SPEC", "pca none --data SPEC", "neighbours none --queries SPEC"),
+        *("data inspect SPEC", "data index SPEC", "data digest SPEC", "tokenizer train SPEC"),
         "probe --run none --task classification --train SPEC --test scenes",
     ],
 )

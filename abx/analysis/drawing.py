@@ -23,6 +23,12 @@ def short(words: str, most: int) -> str:
     return said if len(said) <= most else said[: most - 1] + "…"
 
 
+def ending(name: str, most: int) -> str:
+    """The last part of a path, which tells more than what all paths begin with, cut to so many characters."""
+    last = name.rstrip("/").rpartition("/")[2]
+    return last if len(last) <= most else "..." + last[3 - most :]
+
+
 def colour_of(number: int) -> str:
     """The colour of a view, or of a kind of object, as CSS writes it."""
     return "#{:02x}{:02x}{:02x}".format(*view_colour(number))
@@ -30,12 +36,18 @@ def colour_of(number: int) -> str:
 
 def embedded(image: UInt8[np.ndarray, "h w 3"]) -> str:
     """A data: URL. Small pictures are kept to the pixel."""
+    return _url(image, "png") if max(image.shape[:2]) <= 128 else photograph(image, 88)
+
+
+def photograph(image: UInt8[np.ndarray, "h w 3"], quality: int) -> str:
+    """A data: URL of a JPEG, whatever its size."""
+    return _url(image, "jpeg", quality=quality)
+
+
+def _url(image: UInt8[np.ndarray, "h w 3"], kind: str, **options: int) -> str:
     buffer = BytesIO()
-    if max(image.shape[:2]) <= 128:
-        Image.fromarray(image).save(buffer, "PNG")
-        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    Image.fromarray(image).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    Image.fromarray(image).save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def boxed(

@@ -6,12 +6,12 @@ Names, classes and captions come from anybody, so all text is escaped, and the p
 
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
 
-from abx.analysis.drawing import bars, boxed, colour_of, embedded, short
+from abx.analysis.document import document, said
+from abx.analysis.drawing import bars, boxed, colour_of, embedded
 from abx.analysis.survey import lines, ratios, reasons, short_sides, warnings
 from abx.boxes import quantize, relative_boxes
 from abx.data.images import BadImage
@@ -57,23 +57,16 @@ def page(spec: str, survey: Survey, shown: Sequence[Shown], classes: Sequence[st
         spec: the data string, as the title.
         classes: names of the labels of the samples, `Source.classes`.
     """
-    body = [f"<h1>{_text(spec)}</h1>"]
-    body += [f'<p class="warning">{_text(warning)}</p>' for warning in warnings(survey)]
-    body += [f"<p>{_text(note)}</p>" for note in survey.notes]
-    rows = "".join(f"<tr><th>{_text(line.heading)}</th><td>{_text(line.text)}</td></tr>" for line in lines(survey))
+    body = [f"<h1>{said(spec)}</h1>"]
+    body += [f'<p class="warning">{said(warning)}</p>' for warning in warnings(survey)]
+    body += [f"<p>{said(note)}</p>" for note in survey.notes]
+    rows = "".join(f"<tr><th>{said(line.heading)}</th><td>{said(line.text)}</td></tr>" for line in lines(survey))
     body += [f"<table>{rows}</table>", *_rejected(survey), f'<div class="row">{_histograms(survey)}</div>']
     if shown:
         body.append(f"<h2>{len(shown)} of the pictures, drawn at random, as training cuts them</h2>")
-        body.append(f"<p>{_text(_READING)}</p>")
+        body.append(f"<p>{said(_READING)}</p>")
         body += [_card(each, classes, vocabulary) for each in shown]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">\n"
-        f"<title>{_text(spec)}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+    return document(spec, _STYLE, body)
 
 
 _READING = (
@@ -101,18 +94,14 @@ figcaption { font-size: 12px; color: #555; }
 """
 
 
-def _text(words: str) -> str:
-    return escape(short(words, 1000))
-
-
 def _rejected(survey: Survey) -> list[str]:
     if not survey.rejected:
         return []
     rows = []
     for reason, names in reasons(survey):
         more = f" … and {len(names) - NAMES:,} more" if len(names) > NAMES else ""
-        listed = "<br>".join(map(_text, names[:NAMES])) + more
-        rows.append(f"<tr><td>{len(names):,}</td><td>{_text(reason)}</td><td>{listed}</td></tr>")
+        listed = "<br>".join(map(said, names[:NAMES])) + more
+        rows.append(f"<tr><td>{len(names):,}</td><td>{said(reason)}</td><td>{listed}</td></tr>")
     head = "<tr><th></th><th>reason</th><th>name</th></tr>"
     summary = f"<summary>{len(survey.rejected):,} rejected</summary>"
     return [f"<details open>{summary}<table>{head}{''.join(rows)}</table></details>"]
@@ -163,9 +152,9 @@ def _card(shown: Shown, classes: Sequence[str], vocabulary: Vocabulary) -> str:
         f"<figcaption>view {view}</figcaption></figure>"
         for view, crop in enumerate(np.asarray(views.images))
     )
-    about = "".join(f"<li>{_text(line)}</li>" for line in _about(sample, classes, vocabulary))
+    about = "".join(f"<li>{said(line)}</li>" for line in _about(sample, classes, vocabulary))
     return (
-        f'<section class="sample"><h3>{_text(shown.name)}</h3><div class="row">{"".join(figures)}'
+        f'<section class="sample"><h3>{said(shown.name)}</h3><div class="row">{"".join(figures)}'
         f'<div class="about"><ul>{about}</ul></div></div><div class="row">{crops}</div>'
         f'<div class="scroll">{_actions(boxes)}</div></section>'
     )

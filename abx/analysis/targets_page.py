@@ -5,12 +5,12 @@ itself scripts and requests.
 """
 
 from collections.abc import Callable, Sequence
-from html import escape
 
 import numpy as np
 from jaxtyping import UInt8
 
-from abx.analysis.drawing import boxed, colour_of, embedded, short
+from abx.analysis.document import document, said
+from abx.analysis.drawing import boxed, colour_of, embedded
 from abx.analysis.targets import Error, Targets, floor_of, largest_errors, loss_of, pair_losses
 from abx.types import Pixels
 
@@ -36,19 +36,12 @@ def targets_page(
         count: errors that are shown.
     """
     errors = largest_errors(found, count)
-    body = [f"<h1>{_text(title)}</h1>", *(f"<p>{_text(line)}</p>" for line in about), _summary(found)]
-    body.append(f"<h2>The {len(errors)} largest errors</h2><p>{_text(_READING)}</p>")
+    body = [f"<h1>{said(title)}</h1>", *(f"<p>{said(line)}</p>" for line in about), _summary(found)]
+    body.append(f"<h2>The {len(errors)} largest errors</h2><p>{said(_READING)}</p>")
     body += [
         _card(k, error, found, picture(error.image), views[error.image], look) for k, error in enumerate(errors, 1)
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">\n"
-        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+    return document(title, _STYLE, body)
 
 
 _READING = (
@@ -76,10 +69,6 @@ figcaption { font-size: 12px; color: #555; max-width: 180px; }
 """
 
 
-def _text(words: str) -> str:
-    return escape(short(words, 1000))
-
-
 def _number(value: float) -> str:
     return f"{value:z.4f}"
 
@@ -103,7 +92,7 @@ def _summary(found: Targets) -> str:
         ("sum of the values", _number(float(found.value.sum(-1).mean()))),
         ("mean |target - value|", f"{float(np.abs(found.error).mean()):.2e}"),
     ]
-    cells = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in rows)
+    cells = "".join(f"<tr><th>{said(name)}</th><td>{said(value)}</td></tr>" for name, value in rows)
     return f'<table class="plain">{cells}</table>'
 
 
@@ -123,7 +112,7 @@ def _card(
     marks = [(boxes[v], _role(v, i, j, k), colour_of(v)) for v in range(len(boxes))]
     seen = "".join(
         f'<figure><img class="view" style="border-color: {colour_of(v)}" alt="view {v}" src="{embedded(views[v])}">'
-        f"<figcaption>{_text(_role(v, i, j, k))}</figcaption></figure>"
+        f"<figcaption>{said(_role(v, i, j, k))}</figcaption></figure>"
         for v in range(len(boxes))
     )
     action = ", ".join(f"{c:z.2f}" for c in np.asarray(found.actions)[b, i, j].tolist())
@@ -137,10 +126,10 @@ def _card(
         ("target - value", f"{y - q:+.4f}"),
         ("its share of the pair's loss", f"{bce:.4f} of {pair_losses(found)[b, i, j]:.4f}"),
     ]
-    cells = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in rows)
+    cells = "".join(f"<tr><th>{said(name)}</th><td>{said(value)}</td></tr>" for name, value in rows)
     shown = look(l)
     annotation = (
-        f'<div class="said">{_text(shown)}</div>'
+        f'<div class="said">{said(shown)}</div>'
         if isinstance(shown, str)
         else f'<img class="view" style="border-color: #191919" alt="annotation" src="{embedded(shown)}">'
     )
@@ -179,7 +168,7 @@ def _pairs(error: Error, found: Targets) -> str:
         ("target", np.asarray(found.target)[b, :, l].tolist()),
     ]
     for name, numbers in made:
-        rows.append(f"<tr><th>{_text(name)}</th>{''.join(f'<td>{_number(x)}</td>' for x in numbers)}</tr>")
+        rows.append(f"<tr><th>{said(name)}</th>{''.join(f'<td>{_number(x)}</td>' for x in numbers)}</tr>")
     chosen = "".join(f"<td>{chip(int(v))}</td>" for v in np.asarray(found.chosen)[b, :, l])
     return f"<table>{''.join(rows)}<tr><th>next view k</th>{chosen}</tr></table>"
 

@@ -15,7 +15,9 @@ from abx.cli.embed import Embed
 from abx.cli.explore import Explore
 from abx.cli.export import Export
 from abx.cli.listing import Runs
+from abx.cli.neighbours import Neighbours
 from abx.cli.parsing import parse
+from abx.cli.pca import PCA
 from abx.cli.plot import Plot
 from abx.cli.runs import Replay, Report, ValueMap
 from abx.cli.table import Table
@@ -50,6 +52,8 @@ Verb = (
     | Annotated[Probe, tyro.conf.subcommand("probe")]
     | Annotated[Table, tyro.conf.subcommand("table")]
     | Annotated[Embed, tyro.conf.subcommand("embed")]
+    | Annotated[PCA, tyro.conf.subcommand("pca")]
+    | Annotated[Neighbours, tyro.conf.subcommand("neighbours")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[Data, tyro.conf.subcommand("data")]
@@ -73,8 +77,12 @@ Examples:
   abx probe --run runs/ab_simclr-smoke
   abx table runs/simclr-small runs/ab_simclr-small
   abx embed runs/ab_simclr-smoke --data folder:~/Pictures --out features.npz
+  abx embed runs/ab_simclr-smoke --features both --limit 100 --out tokens.npz
+  abx pca runs/ab_simclr-smoke --data folder:~/Pictures --out pca.png
+  abx neighbours runs/ab_simclr-smoke --data folder:~/Pictures --queries 12
   abx export runs/ab_simclr-smoke --out model.safetensors
   abx export runs/ab_simclr-smoke --format timm --out timm.safetensors
+  abx pca none --init model.safetensors --out imported.png
   abx doctor --data folder:~/Pictures
   abx data inspect folder:~/Pictures
   abx data prepare --help

@@ -1,143 +1,81 @@
 """`abx embed`: features of pictures as a file, for whatever else one has in mind."""
 
 import json
+import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from abx.cli.errors import fail
-
-SAID_EVERY = 10.0
-"""Seconds between lines of progress."""
+from abx.cli.seeing import Seeing, problems_of_file
 
 
 @dataclass(frozen=True)
-class Embed:
-    """Write the features of pictures: one vector each, with names and labels."""
+class Embed(Seeing):
+    """Write features of pictures, a vector of each or of each of its tokens."""
 
-    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, e.g. runs/ab_simclr-smoke; none = a network of no run, see --init."""
-    data: str = "scenes:test"
-    """The pictures: `scenes`, `folder:PATH`, `tar:GLOB`, `arrayrecord:GLOB`, `parquet:GLOB`, or a mixture."""
     out: Path = Path("features.npz")
-    """File to write: .npz (features, names, labels, classes; numpy opens it), .parquet (a row for each picture), or
-    .safetensors (features, labels; names and classes as JSON in the metadata)."""
-    network: Literal["online", "target"] = "online"
-    """Which of the run's networks: the trained one, or its moving average."""
-    step: str = "newest"
-    """Which of its checkpoints: newest, best, or the number of a step."""
-    init: str = "S/16"
-    """With RUN none: Ti, S, B, L or H, with the side of a patch: ViT-S/16; or the folder of a run, whose backbone is
-    then as it was before the first step; or a file of weights, .safetensors or .npz."""
-    init_pixels: Literal["auto", "half", "imagenet"] = "auto"
-    """How the network of a file wants pictures: half = in [-1, 1]; imagenet = less ImageNet's mean, over its deviation;
-    auto = as the file says."""
-    pool: Literal["gap", "map", "token"] = "gap"
-    """With RUN none: from tokens to features. A file says so itself."""
-    seed: int = 0
-    """With RUN none: of the parameters. With --limit: of the choice."""
-    size: int = 0
-    """Side of the views in pixels, a multiple of the patch; 0 = what the network was made for."""
-    view: Literal["centre", "whole"] = "centre"
-    """centre: short side to size 256 / 224, then the central square. whole: all of the picture squeezed to a square."""
+    """File to write: .npz (features, tokens, names, labels, classes; numpy opens it), .safetensors (features, tokens,
+    labels; names and classes as JSON in the metadata), or .parquet (a row for each picture; no tokens)."""
+    features: Literal["pooled", "tokens", "both"] = "pooled"
+    """pooled: one vector for each picture, in float32. tokens: "n t d", as the last norm gives them, with their grid:
+    [CLS] and registers, if there are any, then the patches row by row."""
+    precision: Literal["float16", "float32"] = "float16"
+    """Of tokens; float16 is half the file, and has every digit of what accelerators compute."""
     limit: int = 0
     """Pictures at most, a fixed random choice in the data's order; 0 = all."""
-    batch: int = 256
-    """Pictures per forward pass over all devices. Changes no result."""
-    threads: int = 0
-    """Threads that read and decode; 0 = as many as there are cores."""
     json: bool = False
-    """Also print one JSON object, on the last line: {"out": "features.npz", "images": 2500, "width": 384, "rejected":
-    {"name": "reason", ...}, "seconds": 3.1}."""
+    """Also print one JSON object, on the last line: {"out": "features.npz", "images": 2500, "width": 384, "features":
+    "pooled", "rejected": {"name": "reason", ...}, "seconds": 3.1}, and with tokens "grid": [rows, columns] and
+    "patches_from": tokens before the patches."""
 
     def __call__(self) -> None:
         """Exits with 2 and a sentence for each thing that cannot be."""
         # Not before: --help and a mistyped verb need none of it.
-        from abx.data.sources import SpecError, printable
-        from abx.data.specs import open_for
-        from abx.experiment.cli import fail as fail_each
-        from abx.experiment.embedding import Unwritable, missing, write
-        from abx.experiment.loading import load_subject, untrained
+        from abx.experiment.embedding import Grid, Unwritable, missing, no_room, write
         from abx.probes.cache import digest
-        from abx.probes.features import Look, extract, some
+        from abx.probes.features import some
 
-        if problems := self._problems() + [f"--out {sentence}" for sentence in missing(self.out)]:
-            fail_each([_said(sentence) for sentence in problems])
-        try:
-            source = open_for("--data", self.data)
-        except SpecError as wrong:
-            fail(str(wrong))
-        try:
-            if self.run == "none":
-                subject = untrained(self.init, self.seed, self.size, self.pool, self.init_pixels)
-            else:
-                subject = load_subject(Path(self.run), self.network, self.step)
-        except SpecError as wrong:
-            fail(_said(str(wrong)))
-        if subject.said:
-            print(subject.said, flush=True)
-        began = last = time.monotonic()
-
-        def progress(done: int, total: int) -> None:
-            nonlocal last
-            if time.monotonic() - last > SAID_EVERY:
-                last = time.monotonic()
-                print(f"{done:,} of {total:,} pictures", flush=True)
-
-        try:
-            found = extract(
-                subject.backbone,
-                source,
-                Look(self.size or subject.backbone.config.size, self.view),
-                records=some(source, self.limit, self.seed),
-                tokens=False,
-                batch=self.batch,
-                threads=self.threads,
-                progress=progress,
-            )
-        except SpecError as wrong:
-            fail(f"--data: {wrong}", 1)
-        seconds = time.monotonic() - began
-        about = {
-            "run": subject.run,
-            "init": subject.init,
-            "network": subject.network,
-            "step": str(subject.step),
-            "data": self.data,
-            "backbone_sha256": digest(subject.backbone),
-        }
-        try:
-            write(self.out, found, source.classes, about)
-        except Unwritable as wrong:
-            fail(f"--out {wrong}")
+        wrong_file = problems_of_file(self.out, ".npz", ".parquet", ".safetensors")
+        wrong_file = wrong_file or [f"--out {sentence}" for sentence in missing(self.out, self.features)]
+        if self.precision != "float16" and self.features == "pooled":
+            wrong_file.append("--precision is that of tokens: pooled features are float32, so leave it out")
+        self.refuse(self.problems() + self.too_small(limit=0) + wrong_file)
+        source, subject = self.open_pictures("--data", self.data), self.open_network()
+        records, config = some(source, self.limit, self.seed), subject.backbone.config
+        grid, tokens = Grid.of(config, self.look(subject).size), self.features != "pooled"
+        if tokens and (sentence := no_room(self.out, len(records), grid, config.width, self.precision)):
+            fail(f"--out {sentence}")
+        began = time.monotonic()
+        with ExitStack() as stack:
+            try:
+                # Beside the file that they go to, where there is room.
+                folder = self.out.absolute().parent
+                file = stack.enter_context(tempfile.TemporaryFile(dir=folder)) if tokens else None
+                found = self.seen(subject, source, records, tokens=self.precision if tokens else None, file=file)
+            except OSError as wrong:
+                self.unwritten(wrong)
+            seconds = time.monotonic() - began
+            about = {
+                "run": subject.run,
+                "init": subject.init,
+                "network": subject.network,
+                "step": str(subject.step),
+                "data": self.data,
+                "backbone_sha256": digest(subject.backbone),
+            }
+            try:
+                write(self.out, found, source.classes, about, self.features, grid)
+            except Unwritable as wrong:
+                fail(f"--out {wrong}")
         count, width = found.pooled.shape
-        for name, reason in found.rejected[:16]:
-            print(f"rejected: {name}: {printable(reason)}")
-        if len(found.rejected) > 16:
-            print(f"... {len(found.rejected):,} in all: --json names every one")
-        print(f"written: {self.out}: {count:,} pictures x {width} in {seconds:.1f} s ({count / seconds:,.0f} a second)")
+        shape = f"{grid.tokens} tokens x {width}" if self.features == "tokens" else str(width)
+        more = f", {grid.tokens} tokens of each" if self.features == "both" else ""
+        rate = f"in {seconds:.1f} s ({count / seconds:,.0f} a second)"
+        print(f"written: {self.out}: {count:,} pictures x {shape}{more} {rate}")
         if self.json:
-            said = {"out": str(self.out), "images": count, "width": width, "rejected": dict(found.rejected)}
-            print(json.dumps(said | {"seconds": round(seconds, 3)}))
-
-    def _problems(self) -> list[str]:
-        from abx.data.specs import check_spec
-        from abx.experiment.loading import problems_of_network
-
-        found = problems_of_network(
-            self.run, self.network, self.step, self.init, self.size, self.pool, self.init_pixels
-        )
-        if sentence := check_spec(self.data):
-            found.append(f"--data: {sentence}")
-        for name, least in (("seed", 0), ("limit", 0), ("batch", 1), ("threads", 0)):
-            if getattr(self, name) < least:
-                found.append(f"--{name} must be at least {least}, not {getattr(self, name)}")
-        return found
-
-
-def _said(sentence: str) -> str:
-    """Here the run is no flag."""
-    return sentence.removeprefix("--run: ").removeprefix("--run ").replace("--run none", "RUN none")
+            said = {"out": str(self.out), "images": count, "width": width, "features": self.features}
+            lie = {"grid": [grid.rows, grid.columns], "patches_from": grid.patches_from} if tokens else {}
+            print(json.dumps(said | lie | {"rejected": dict(found.rejected), "seconds": round(seconds, 3)}))

@@ -40,6 +40,15 @@ class Subject(NamedTuple):
     said: str = ""
     """What was loaded of a file of weights, and what not."""
 
+    @property
+    def called(self) -> str:
+        """For titles."""
+        if self.run != "none":
+            return f"{Path(self.run).name}, {self.network} network of step {self.step:,}"
+        if holds_weights(self.init):
+            return Path(self.init).name
+        return f"{self.init}, untrained" if named(self.init) else f"{Path(self.init).name} before its first step"
+
 
 def load_subject(run: Path, network: Network = "online", step: str = "newest") -> Subject:
     """The backbone of a run's checkpoint, on this machine's devices.

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, Any, Literal, NamedTuple, TypeVar
+from functools import partial
+from typing import IO, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,14 +28,16 @@ from abx.types import Objects, Record
 
 CHUNK = 16
 """Pictures that a thread takes at a time: handing over costs as much as decoding a very small one."""
+Precision: TypeAlias = Literal["float16", "float32"]
+"""Of tokens on a disk."""
 
 
 class Features(NamedTuple):
     """What a backbone makes of pictures, and what is known of them."""
 
     tokens: Float[np.ndarray, "m t d"] | None
-    """As the backbone's last norm gives them, in float16; a map of a file, of which only what is used is in memory.
-    None where they were not asked for."""
+    """As the backbone's last norm gives them, in float16 unless float32 was asked for; a map of a file, of which only
+    what is used is in memory. None where they were not asked for."""
     pooled: Float[np.ndarray, "m d"]
     """float32."""
     facts: list[Facts]
@@ -135,6 +138,7 @@ def extract(
     *,
     records: Sequence[int] | Int[np.ndarray, " r"] | None = None,
     tokens: bool = True,
+    precision: Precision = "float16",
     batch: int = 256,
     threads: int = 0,
     mesh: Mesh | None = None,
@@ -145,6 +149,7 @@ def extract(
 
     Args:
         tokens: whether they are wanted; without them there is less to move and nothing to write.
+        precision: of the tokens. float16 has all digits of bfloat16, in which accelerators compute.
         batch: pictures at a time over all devices; raised to a multiple of their number.
         file: where the tokens are written, one picture after the other; a nameless temporary file unless it is given.
         progress: told now and then of how many pictures of how many have been looked at.
@@ -155,7 +160,7 @@ def extract(
     records = np.arange(len(source)) if records is None else records
     batch = -(-batch // mesh.size) * mesh.size
     backbone = parallel.place(backbone, parallel.replicated(mesh))
-    forward = _tokens_and_pooled if tokens else pooled_only
+    forward = partial(_tokens_and_pooled, precision=precision) if tokens else pooled_only
     rejected: list[tuple[str, str]] = []
     pooled, places, facts, names = [], [], list[Facts](), list[str]()
     shape: tuple[int, ...] = ()
@@ -191,7 +196,7 @@ def extract(
         mapped = None
         if tokens and file is not None:
             file.flush()
-            mapped = np.memmap(file, np.float16, "r", shape=(len(names), *shape))
+            mapped = np.memmap(file, precision, "r", shape=(len(names), *shape))
     return Features(mapped, np.concatenate(pooled), facts, names, np.concatenate(places), rejected)
 
 
@@ -206,14 +211,14 @@ def plain(facts: Facts) -> Facts:
     return Facts(label, tuple(facts.captions), objects, count, float(facts.distance), verb, noun)
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="precision")
 def _tokens_and_pooled(
-    backbone: ViT, images: UInt8[Array, "b h w 3"]
+    backbone: ViT, images: UInt8[Array, "b h w 3"], precision: Precision
 ) -> tuple[Float[Array, "b t d"], Float[Array, "b d"]]:
     tokens = jax.vmap(backbone)(images)
     pooled = jax.vmap(backbone.pool)(tokens)
     # Numbers after a norm, far from the largest that float16 holds; of bfloat16 it keeps every digit.
-    return tokens.astype(jnp.float16), pooled.astype(jnp.float32)
+    return tokens.astype(precision), pooled.astype(jnp.float32)
 
 
 @jax.jit

@@ -88,7 +88,7 @@ logits = np.broadcast_to((np.log(fits) - np.log1p(-fits))[:, None], (2, 3, 3, l)
 mixed = lambda share, truth, other: share * truth + (1 - share) * other
 losses = {
     "clip_loss": lambda s: clip_loss(image, mixed(s, image, noise), 10.0),
-    "siglip_loss": lambda s: siglip_loss(image, mixed(s, image, noise), 10.0, -np.log(b - 1)),
+    "siglip_loss": lambda s: siglip_loss(image, mixed(s, image, noise), 20.0, -10.0),
     "simclr_loss": lambda s: simclr_loss(image, mixed(s, image, noise), 0.1),
     "dino_loss": lambda s: dino_loss(mixed(s, same, guess), teacher, center),
     "mae_loss": lambda s: mae_loss(mixed(s, seen, normal(b, t, p)), patches, everywhere),

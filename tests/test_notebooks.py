@@ -76,7 +76,9 @@ def test_each_has_a_text_and_a_place_on_the_page_about_them():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_is_the_notebook_of_its_text(path):
-    said, kept = ([(cell.cell_type, cell.source) for cell in notebook.cells] for notebook in (written(path), read(path)))
+    said, kept = (
+        [(cell.cell_type, cell.source) for cell in notebook.cells] for notebook in (written(path), read(path))
+    )
     assert said == kept
 
 

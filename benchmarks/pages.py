@@ -7,8 +7,8 @@ A page says by comments, which readers do not see, where they go; what is betwee
   <!-- results tiny.brief --> ... <!-- end -->       a table of a report of benchmarks.replicate
 
 A file has `columns` (key, title and, of numbers, a format), `rows`, which are objects with those keys, and may have
-`how` it was measured, for where the page does not say it. A report.json of `benchmarks.replicate` has two tables,
-`brief` and `full`. Nothing is measured here, and no device is touched.
+`how` it was measured, for where the page does not say it. A report.json of `benchmarks.replicate` has three
+tables, `brief`, `full` and `had`. Nothing is measured here, and no device is touched.
 """
 
 import json
@@ -22,7 +22,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks.replicate.told import brief, full
+from benchmarks.replicate.told import brief, full, had
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("results")
@@ -76,7 +76,7 @@ def _part(name: str, part: str) -> str:
     return str(read(name)["values"][part])
 
 
-MADE: dict[str, Callable[[dict[str, Any]], str]] = {"brief": brief, "full": full}
+MADE: dict[str, Callable[[dict[str, Any]], str]] = {"brief": brief, "full": full, "had": had}
 
 
 def table(name: str) -> str:

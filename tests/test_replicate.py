@@ -22,7 +22,8 @@ from benchmarks.replicate.budgets import BUDGETS
 from benchmarks.replicate.collages import Cut, collage
 from benchmarks.replicate.jobs import to_do
 from benchmarks.replicate.plan import Measured, Plan, own_flags, parse, plan
-from benchmarks.replicate.rows import BY_NAME, ROWS, Place, comparisons, matching, sweeps
+from benchmarks.replicate.row import Place
+from benchmarks.replicate.rows import BY_NAME, ROWS, comparisons, matching, sweeps
 from benchmarks.replicate.running import Job, work
 from benchmarks.replicate.standins import StandIns
 from recipes import ROOT
@@ -78,6 +79,16 @@ def test_reward_images_alone_for_as_many_steps():
 def test_a_flag_that_is_not_there():
     with pytest.raises(ValueError, match=r"simclr has no flag --method\.gamma"):
         parse("simclr", "smoke", ["--method.gamma", "0"])
+
+
+def test_variants_run_by_name_alone():
+    rows, _ = matching(["*"])
+    assert rows
+    assert not any(row.named for row in rows)
+    tried, unknown = matching(["tried/*"])
+    assert unknown == []
+    assert tried
+    assert all(row.named for row in tried)
 
 
 def test_patterns():
@@ -237,11 +248,22 @@ def test_what_is_missing_is_marked():
     assert gain_of(runs).sign == "missing"
     found = json.loads(json.dumps(report.as_json(runs, {"budget": "tiny"})))
     assert "cc12m/simclr" not in found["missing"]
-    assert len(found["missing"]) == len(ROWS) - 1
+    assert len(found["missing"]) == len([row for row in ROWS if not row.named]) - 1
     said = told.markdown(found)
-    assert f"{len(ROWS) - 1} rows: imagenet/mae" in said
+    assert f"{len(found['missing'])} rows: imagenet/mae" in said
     assert "| SimCLR | 67.3 | 30.0 (1 seed) |" in said
     assert "we have 0" in told.summary(found)
+
+
+def test_variants_stand_beside_the_difference_that_they_are_variants_of():
+    metrics = {"imagenet/simclr": 0.3, "tried/weight-3": 0.25}
+    runs = {name: [made_up(name, seed, share) for seed in (0, 1)] for name, share in metrics.items()}
+    told = [gain for gain in report.gains(runs) if gain.comparison.of.startswith("tried/")]
+    assert {gain.comparison.of for gain in told} == {"tried/weight-3"}  # nobody asked for the others
+    [gain] = [gain for gain in told if gain.ours is not None]
+    assert (gain.column, gain.paper, gain.table) == ("decoder", 0.8, 0)
+    assert gain.ours == pytest.approx(-5)
+    assert gain.sign == "disagrees"
 
 
 def test_what_was_not_measured_alike_is_not_compared():

@@ -27,7 +27,8 @@ from benchmarks.replicate.jobs import job
 from benchmarks.replicate.making import make
 from benchmarks.replicate.plan import ROOT
 from benchmarks.replicate.report import as_json, collect
-from benchmarks.replicate.rows import BY_NAME, ROWS, Row, matching
+from benchmarks.replicate.row import Row
+from benchmarks.replicate.rows import BY_NAME, matching
 from benchmarks.replicate.running import process, work
 from benchmarks.replicate.standins import MADE, StandIns
 from benchmarks.replicate.told import markdown, summary
@@ -50,11 +51,12 @@ class Replicate:
       python -m benchmarks.replicate report
     """
 
-    budget: Literal["tiny", "small", "paper"] = "tiny"
-    """tiny: 6,144 views a row, to see that everything works; small: 20 million views a row, an accelerator; paper:
-    ViT-S/16, 224 pixels, 800 million views a row."""
+    budget: Literal["tiny", "laptop", "small", "paper"] = "tiny"
+    """tiny: 6,144 views a row, to see that everything works; laptop: 65,536 views a row, a dozen rows in an hour on two
+    cores; small: 20 million views a row, an accelerator; paper: ViT-S/16, 224 pixels, 800 million views a row."""
     rows: tuple[str, ...] = ("*",)
-    """Which rows, by name or pattern: 'imagenet/*', '*/ab_clip', 'controls/*'. In quotes, as shells read them too."""
+    """Which rows, by name or pattern: 'imagenet/*', '*/ab_clip', 'controls/*'. In quotes, as shells read them too. All
+    but the variants of AB in 'tried/*', which only their own names run."""
     minutes: float = 60.0
     """How long to work. Every row and seed gets an equal share; what one does not need goes to the others."""
     in_order: bool = False
@@ -62,7 +64,7 @@ class Replicate:
     together: int = 1
     """How many rows run at once. On CPUs as many as there are cores; an accelerator is for one."""
     seeds: int = 0
-    """How many seeds of each row; 0 = as the budget says: tiny 1, small and paper 3."""
+    """How many seeds of each row; 0 = as the budget says: tiny 1, laptop 2, small and paper 3."""
     views: int = 0
     """How many views a row sees, in place of the budget's; 0 = as the budget says."""
     data: Path | None = None
@@ -212,7 +214,7 @@ def report(verb: ReportOf) -> None:
     footer = "; ".join(f"{name} {said}" for name, said in about.items() if said)
     draw(verb.out, runs, footer).save(verb.out / "curves.png")
     print(summary(found))
-    print(f"{len(ROWS) - len(found['missing'])} of {len(ROWS)} rows have results")
+    print(f"{len(runs)} of {len(runs) + len(found['missing'])} rows have results")
     print("\n".join(f"written: {verb.out / name}" for name in ("report.md", "report.json", "curves.png")))
     if verb.json:
         print(json.dumps(found))

@@ -1,4 +1,4 @@
-"""How large the runs are: three budgets, each of one preset of the recipes."""
+"""How large the runs are: four budgets, each of one preset of the recipes."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class Budget(NamedTuple):
 LARGEST_FIRST = ("--decoder.detection-order", "area")
 """Small sets learn it sooner, see benchmarks/README.md."""
 BUDGETS = {
-    # Whether every row runs, learns something and is reported; no more than that. METHODS §8 would sweep the learning
+    # Whether every row runs and is reported; of a few dozen steps little is learnt. METHODS §8 would sweep the learning
     # rate on the base: the presets' stand for that, in all budgets. Of fewer pictures not all 100 classes are drawn.
     "tiny": Budget(
         "smoke", 6_144, 1, 2, 300, 512,
@@ -40,8 +40,17 @@ BUDGETS = {
         # Compiling is most of a short run, and a third of that is saved; a step takes as long as without.
         "--xla_backend_optimization_level=1",
     ),
+    # What two cores can do of a dozen rows in an hour: enough for the value head to learn, and for noise of a point.
+    "laptop": Budget(
+        "smoke", 65_536, 2, 3, 1_500, 512,
+        ("--train-images", "5000", "--test-images", "2500", "--linear.epochs", "30", "--map.epochs", "10",
+         "--decoder.epochs", "10", "--decoder.net.depth", "2"),
+        ("--train-images", "1000", "--test-images", "200", "--decoder.epochs", "3", "--decoder.net.depth", "2",
+         "--decoder.detection-batch", "16", *LARGEST_FIRST),
+        False,
+    ),
     "small": Budget("small", 20_000_000, 3, 20, 2_000, 2_000, (), LARGEST_FIRST, True),
     "paper": Budget("paper", 0, 3, 20, 5_000, 4_000, (), (), True),
 }  # fmt: skip
-"""tiny: all rows in an hour on two cores. small: 20 million views a row, an
+"""tiny: all rows in an hour on two cores. laptop: a dozen rows in as long. small: 20 million views a row, an
 accelerator. paper: ViT-S/16, 224 pixels and 800 million views, a day of an accelerator a row."""

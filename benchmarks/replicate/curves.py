@@ -7,16 +7,18 @@ import numpy as np
 from PIL import Image
 
 from abx.analysis.charts import Curve, chart, colour
+from abx.analysis.learning import learning
 from abx.analysis.page import beside, page, text
 from abx.analysis.paper import Column
 from abx.log import read_metrics
 from benchmarks.replicate.report import Runs, cell
-from benchmarks.replicate.rows import ROWS, Place, Row, Sweep, sweeps
+from benchmarks.replicate.row import Place, Row, Sweep
+from benchmarks.replicate.rows import ROWS, sweeps
 
 SHOWN = {
     "eval/attentive_top1": ("attentive probe, pictures for ImageNet", 100.0, "per cent"),
     "eval/knn_top1": ("k-NN, pictures for ImageNet", 100.0, "per cent"),
-    "reward/loss": ("loss of the base", 1.0, ""),
+    "value/explained": ("value loss, share explained", 100.0, "per cent"),
 }
 """Figures of metrics.jsonl."""
 SIZE = (260, 170)
@@ -40,7 +42,7 @@ def draw(out: Path, runs: Runs, footer: str) -> Image.Image:
             groups.setdefault(row.name.split("/")[0], []).append(row)
     blocks = []
     for name, rows in groups.items():
-        charts = [_learning(out, rows, metric) for metric in SHOWN]
+        charts = [drawn for metric in SHOWN if (drawn := _learning(out, rows, metric))]
         blocks += [text(name, 17), beside(charts, 20)]
     found = [_sweep(sweep, runs) for sweep in sweeps()]
     if drawn := [each for each in found if each is not None]:
@@ -48,20 +50,23 @@ def draw(out: Path, runs: Runs, footer: str) -> Image.Image:
     return page([text("Learning curves", 20), *(blocks or [text("nothing was run yet", 15)]), text(footer, 12, 900)])
 
 
-def _learning(out: Path, rows: Sequence[Row], metric: str) -> Image.Image:
+def _learning(out: Path, rows: Sequence[Row], metric: str) -> Image.Image | None:
+    """None, where no row has such a metric."""
     title, scale, unit = SHOWN[metric]
     curves = []
     for number, row in enumerate(rows):
         seeds = []
         for folder in sorted((out / row.name).glob("seed-*")):
-            seeds.append({r["step"]: scale * r[metric] for r in read_metrics(folder / "metrics.jsonl") if metric in r})
-        steps = sorted({step for seed in seeds for step in seed})
-        found = [[seed[step] for seed in seeds if step in seed] for step in steps]
+            if curve := learning(row.name, read_metrics(folder / "metrics.jsonl"), metric, "views"):
+                seeds.append(dict(zip(curve.x, [scale * y for y in curve.y], strict=True)))
+        views = sorted({at for seed in seeds for at in seed})
+        found = [[seed[at] for seed in seeds if at in seed] for at in views]
         means = [float(np.mean(each)) for each in found]
         # The half height of a band about its middle; of one seed none.
         half = [(max(each) - min(each)) / 2 for each in found]
-        curves.append(Curve(row.name.split("/")[1], steps, means, colour(number), half))
-    return chart(title, curves, "training step", unit, size=SIZE)
+        if views:
+            curves.append(Curve(row.name.split("/")[1], views, means, colour(number), half))
+    return chart(title, curves, "views seen", unit, size=SIZE) if curves else None
 
 
 def _sweep(sweep: Sweep, runs: Runs) -> Image.Image | None:

@@ -9,7 +9,7 @@ from abx.experiment.results import read_results
 from abx.experiment.rows import FILE
 from benchmarks.replicate.budgets import Budget
 from benchmarks.replicate.plan import Plan, plan
-from benchmarks.replicate.rows import Row
+from benchmarks.replicate.row import Row
 from benchmarks.replicate.running import Job
 from benchmarks.replicate.standins import StandIns
 

@@ -17,7 +17,8 @@ from abx.experiment import Recipe
 from abx.experiment.saved import flat, from_json, to_json
 from abx.probes.named import shards
 from benchmarks.replicate.budgets import Budget
-from benchmarks.replicate.rows import BY_NAME, Row
+from benchmarks.replicate.row import Row
+from benchmarks.replicate.rows import BY_NAME
 from benchmarks.replicate.standins import StandIns
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ def wanted(row: Row, budget: Budget) -> dict[str, tuple[str, ...]]:
                 if probe != "finetune" or budget.finetune:
                     found.setdefault(kind, {})[probe] = None
     if not row.places and "classification" in found:  # beside the decoder what is cheap and has less noise
-        found["classification"]["linear"] = None
+        found["classification"] |= dict.fromkeys(row.beside)
     return {kind: tuple(probes) for kind, probes in found.items()}
 
 
@@ -158,7 +159,7 @@ def _measured(
 
 
 def parse(name: str, preset: str, words: Sequence[str]) -> Recipe:
-    """As the recipe's command line reads them, but in a millisecond; what a row needs no more than single values.
+    """As the recipe's command line reads them, but in a millisecond; what a row needs no more than values and pairs.
 
     Raises: ValueError for a flag that is not there.
     """
@@ -174,6 +175,8 @@ def parse(name: str, preset: str, words: Sequence[str]) -> Recipe:
             node[field.removeprefix("no_")] = False
         elif isinstance(node.get(field), bool):
             node[field] = True
+        elif isinstance(node.get(field), list):
+            node[field] = [type(old)(words.pop(0)) for old in node[field]]
         elif flag.startswith("--") and isinstance(node.get(field), int | float | str):
             node[field] = type(node[field])(words.pop(0))
         else:

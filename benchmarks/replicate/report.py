@@ -10,10 +10,13 @@ from abx.analysis.paper import Column
 from abx.analysis.paper import Row as Printed
 from abx.experiment.results import NoResults, read_runs
 from benchmarks.replicate.plan import asked
-from benchmarks.replicate.rows import BY_NAME, ROWS, Comparison, Place, Row, comparisons
+from benchmarks.replicate.row import Comparison, Place, Row
+from benchmarks.replicate.rows import BY_NAME, ROWS, comparisons
 
 IMAGENET = Place(1, "ImageNet, no labels")
-OF_CONTROLS = tuple(column for column in IMAGENET.block.columns if column.name in ("linear", "decoder"))
+_PROBES = {column.name: column for column in IMAGENET.block.columns}
+OF_CONTROLS = (_PROBES["linear"], _PROBES["decoder"])
+OF_VARIANTS = (_PROBES["linear"], _PROBES["attentive"], _PROBES["decoder"])
 Runs = Mapping[str, Sequence[Run]]
 """By row, those of each seed that has results."""
 
@@ -106,10 +109,15 @@ def gains(runs: Runs) -> list[Gain]:
     for each in comparisons():
         of, over = BY_NAME[each.of], BY_NAME[each.over]
         columns = [(place, column) for place in of.places for column in place.block.columns if asked(column)]
+        if each.like[0]:
+            if not runs.get(each.of):  # nobody asked for it
+                continue
+            mine, his = BY_NAME[each.like[0]], BY_NAME[each.like[1]]
+            found += [_gain(each, None, c, runs, _paper(mine, his, IMAGENET, c)) for c in OF_VARIANTS]
+            continue
         if not (of.places and over.places):  # a control
             columns = [(None, column) for column in OF_CONTROLS]
-        for place, column in columns:
-            found.append(_gain(each, place, column, runs, _paper(of, over, place, column)))
+        found += [_gain(each, place, column, runs, _paper(of, over, place, column)) for place, column in columns]
     return found
 
 
@@ -181,5 +189,5 @@ def as_json(runs: Runs, about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def missing(runs: Runs) -> list[str]:
-    """Rows without any result."""
-    return [row.name for row in ROWS if not runs.get(row.name)]
+    """Rows without any result, of those that `--rows '*'` runs."""
+    return [row.name for row in ROWS if not row.named and not runs.get(row.name)]

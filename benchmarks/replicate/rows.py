@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple
 
 from abx.analysis import paper
+from benchmarks.replicate.row import CC12M, COCO, EPIC, IMAGENET, Comparison, Mixed, Place, Row, Sweep
+from benchmarks.replicate.tried import TRIED, tries
 
-Mixed = tuple[tuple[float, str], ...]
-"""Shares and names of data sets: imagenet, cc12m, coco, epic_kitchens."""
-IMAGENET, CC12M, COCO, EPIC = (((1.0, name),) for name in ("imagenet", "cc12m", "coco", "epic_kitchens"))
 RECIPES = {
     "mae": "MAE",
     "ijepa": "I-JEPA",
@@ -23,63 +21,6 @@ RECIPES = {
     "ab_clip": "AB_CLIP",
 }
 """Recipes, and what the paper calls their systems."""
-
-
-class Place(NamedTuple):
-    """Rows of a table of the paper, as `abx.analysis.paper.BLOCKS` has them."""
-
-    table: int
-    title: str
-
-    @property
-    def block(self) -> paper.Block:
-        return next(block for block in paper.BLOCKS if (block.table, block.title) == self)
-
-
-class Row(NamedTuple):
-    name: str
-    recipe: str
-    reward: Mixed
-    """Data whose annotations are learnt; of all but AB the only data."""
-    value: Mixed = ()
-    """Data that AB bootstraps on."""
-    texts: paper.Texts = ""
-    places: tuple[Place, ...] = ()
-    """Where the paper's figures stand; none for controls and points of figures."""
-    system: str = ""
-    """As those tables call it."""
-    flags: tuple[str, ...] = ()
-    scaled: tuple[tuple[str, float], ...] = ()
-    """Flags, and by what the preset's own numbers are multiplied."""
-    share: float = 1.0
-    """Of the budget's views. Table 5 and Figure 4 middle have half: 400 of 800 million."""
-    like: str = ""
-    """A row of AB, for controls."""
-    length: Literal["views", "flops", "reward"] = "views"
-    """views: as many as all. flops: as many steps as cost what `like` costs. reward: the reward images of `like` alone,
-    for as many steps."""
-    kinds: tuple[str, ...] = ()
-    """Tasks that are measured besides those of its tables."""
-
-
-class Comparison(NamedTuple):
-    """What one row has more than another."""
-
-    of: str
-    over: str
-    says: str
-
-
-class Sweep(NamedTuple):
-    """Rows that make a figure together: by line, the rows and where they stand on the horizontal axis."""
-
-    figure: str
-    title: str
-    x: str
-    y: str
-    """A column, by its name in `paper`."""
-    lines: tuple[tuple[str, tuple[tuple[float | None, str], ...]], ...]
-    """None: where the x axis is itself a figure of the row, its ImageNet accuracy."""
 
 
 ALONE = ("mae", "ijepa", "simclr", "ab_simclr", "dino", "ab_dino")
@@ -209,7 +150,7 @@ FIGURE5 = [
         flags=("--method.gamma", f"{gamma:g}"), kinds=("classification",))
     for gamma in GAMMAS
 ]  # fmt: skip
-ROWS = tuple([*TABLES, *ABLATIONS, *CONTROLS, *_figure3(), *_figure4(), *FIGURE5])
+ROWS = tuple([*TABLES, *ABLATIONS, *CONTROLS, *_figure3(), *_figure4(), *FIGURE5, *TRIED])
 BY_NAME = {row.name: row for row in ROWS}
 
 
@@ -245,7 +186,7 @@ def comparisons() -> list[Comparison]:
         found += [
             Comparison(name, other, f"{ab} (gamma 0.5) over gamma {other.rpartition('-')[2]}") for other in gammas
         ]
-    return found
+    return [*found, *tries()]
 
 
 def sweeps() -> list[Sweep]:
@@ -275,5 +216,10 @@ def sweeps() -> list[Sweep]:
 
 def matching(globs: Sequence[str]) -> tuple[list[Row], list[str]]:
     """The rows whose names fit any of the patterns, in the order of the list, and patterns that fit none."""
-    rows = [row for row in ROWS if any(fnmatchcase(row.name, glob) for glob in globs)]
-    return rows, [glob for glob in globs if not any(fnmatchcase(row.name, glob) for row in ROWS)]
+
+    def fits(row: Row, glob: str) -> bool:
+        group = row.name.split("/")[0]
+        return fnmatchcase(row.name, glob) and (not row.named or glob.startswith(group))
+
+    rows = [row for row in ROWS if any(fits(row, glob) for glob in globs)]
+    return rows, [glob for glob in globs if not any(fits(row, glob) for row in ROWS)]

@@ -35,11 +35,17 @@ def full(found: Report) -> str:
     return "\n".join([*_about(found["about"]), "", differences(found["gains"]), "", summary(found)])
 
 
+def had(found: Report) -> str:
+    """Of a report of some rows, the differences that it has, and how they were made."""
+    gains = [gain for gain in found["gains"] if gain["ours"] is not None]
+    return "\n".join([*_about(found["about"]), "", differences(gains)])
+
+
 def brief(found: Report) -> str:
     """One column of each comparison that the paper has, and how they were made."""
     chosen: dict[tuple[str, str], Mapping[str, Any]] = {}
     for gain in found["gains"]:
-        if gain["paper"] is not None:
+        if gain["paper"] is not None and gain["table"]:
             comparison = (gain["of"], gain["over"])
             if comparison not in chosen or gain["column"] == FIRST.get(gain["table"]):
                 chosen[comparison] = gain
@@ -61,7 +67,7 @@ def differences(gains: Sequence[Mapping[str, Any]]) -> str:
 
 def summary(found: Report) -> str:
     """How many signs agree, of those with a figure of the paper's."""
-    with_paper = [g for g in found["gains"] if g["paper"] is not None]
+    with_paper = [g for g in found["gains"] if g["paper"] is not None and g["table"]]
     have = [g for g in with_paper if g["ours"] is not None]
     agree = [g for g in have if g["sign"].startswith("agrees")]
     sure = [g for g in agree if g["sign"] == "agrees"]

@@ -31,9 +31,9 @@ from recipes import ROOT
 DRAWN = StandIns(None, Path("nowhere"))
 
 
-@pytest.mark.parametrize("preset", ["smoke", "small", "paper"])
-def test_flags_of_every_row_make_a_recipe_without_problems(preset, tmp_path):
-    budget = next(budget for budget in BUDGETS.values() if budget.preset == preset)
+@pytest.mark.parametrize("name", BUDGETS)
+def test_flags_of_every_row_make_a_recipe_without_problems(name, tmp_path):
+    budget = BUDGETS[name]
     for row in ROWS:
         if row.length == "flops" and row.recipe != "simclr":
             continue  # counting takes seconds
@@ -74,6 +74,32 @@ def test_reward_images_alone_for_as_many_steps():
     read = lambda name: parse(BY_NAME[name].recipe, budget.preset, own_flags(BY_NAME[name], budget, DRAWN))
     ab, half = read("imagenet/ab_simclr"), read("controls/simclr-reward-half")
     assert (half.steps, half.data.batch) == (ab.steps, ab.data.reward_batch)
+
+
+def test_a_target_network_that_is_measured_follows_in_a_short_row():
+    """As much of its start is left at the end as in the whole preset."""
+    left = lambda recipe: (1 - recipe.ema.tau) ** recipe.steps
+    for name in ("imagenet/dino", "coco/ab_dino"):
+        row = BY_NAME[name]
+        preset = parse(row.recipe, "smoke", ())
+        short = parse(row.recipe, "smoke", own_flags(row, BUDGETS["tiny"], DRAWN))
+        assert short.steps < preset.steps / 2
+        assert left(short) == pytest.approx(left(preset), rel=0.05)
+        assert "--ema.tau" not in own_flags(row, BUDGETS["small"], DRAWN)  # longer than its preset
+    online = own_flags(BY_NAME["imagenet/ab_simclr"], BUDGETS["tiny"], DRAWN)
+    assert "--ema.tau" not in online
+
+
+def test_checkpoints_of_ab_stay_for_analyses():
+    for name, fewest in (("tiny", 0), ("laptop", 3), ("small", 7), ("paper", 7)):
+        recipe = parse(
+            "ab_simclr", BUDGETS[name].preset, own_flags(BY_NAME["imagenet/ab_simclr"], BUDGETS[name], DRAWN)
+        )
+        kept = recipe.ckpt.keep_every
+        assert bool(kept) == bool(fewest)
+        if kept:
+            assert kept % recipe.ckpt.every == 0
+            assert fewest <= recipe.steps / kept <= 8
 
 
 def test_a_flag_that_is_not_there():

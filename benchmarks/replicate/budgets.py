@@ -21,6 +21,8 @@ class Budget(NamedTuple):
     detection: tuple[str, ...]
     """Its flags there: an answer has 160 tokens, and costs as many times another's."""
     finetune: bool
+    kept: int
+    """Checkpoints of an AB run that stay, for `abx analyse`, which draws what changes through training."""
     xla: str = ""
     """XLA_FLAGS, where none are set."""
 
@@ -37,6 +39,7 @@ BUDGETS = {
         ("--train-images", "400", "--test-images", "60", "--decoder.epochs", "1", "--decoder.net.depth", "2",
          "--decoder.detection-batch", "16", *LARGEST_FIRST),
         False,
+        0,
         # Compiling is most of a short run, and a third of that is saved; a step takes as long as without.
         "--xla_backend_optimization_level=1",
     ),
@@ -48,9 +51,10 @@ BUDGETS = {
         ("--train-images", "1000", "--test-images", "200", "--decoder.epochs", "3", "--decoder.net.depth", "2",
          "--decoder.detection-batch", "16", *LARGEST_FIRST),
         False,
+        4,
     ),
-    "small": Budget("small", 20_000_000, 3, 20, 2_000, 2_000, (), LARGEST_FIRST, True),
-    "paper": Budget("paper", 0, 3, 20, 5_000, 4_000, (), (), True),
+    "small": Budget("small", 20_000_000, 3, 20, 2_000, 2_000, (), LARGEST_FIRST, True, 8),
+    "paper": Budget("paper", 0, 3, 20, 5_000, 4_000, (), (), True, 8),
 }  # fmt: skip
 """tiny: all rows in an hour on two cores. laptop: a dozen rows in as long. small: 20 million views a row, an
 accelerator. paper: ViT-S/16, 224 pixels and 800 million views, a day of an accelerator a row."""

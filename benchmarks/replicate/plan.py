@@ -81,6 +81,11 @@ def _measurable(task: str) -> bool:
     return not task.startswith("visor")
 
 
+def network(row: Row) -> str:
+    """Which of the two is measured."""
+    return "target" if row.recipe in ("dino", "ab_dino") else "online"
+
+
 @cache
 def own_flags(row: Row, budget: Budget, data: StandIns) -> tuple[str, ...]:
     """All flags of a row's recipe but --seed and --out."""
@@ -95,6 +100,9 @@ def own_flags(row: Row, budget: Budget, data: StandIns) -> tuple[str, ...]:
     steps = _steps(row, budget, data, words)
     classes = data.asked("classification")
     words += ["--steps", str(steps), "--eval.every", str(-(-steps // budget.evals))]
+    if network(row) == "target" and "--ema.tau" not in words and 2 * steps < numbers["steps"]:
+        # It is the target network that is measured, and it would still be the untrained one.
+        words += ["--ema.tau", f"{1 - (1 - numbers['ema.tau']) ** (numbers['steps'] / steps):.3g}"]
     words += [word for name in ("train", "test") for word in (f"--eval.{name}-images", str(budget.images))]
     if classes.train:
         words += ["--eval.train", classes.train, "--eval.test", classes.test]
@@ -103,7 +111,10 @@ def own_flags(row: Row, budget: Budget, data: StandIns) -> tuple[str, ...]:
         words += ["--eval.train", shards(folder, "train"), "--eval.test", shards(folder, "val")]
     else:
         words += ["--eval.train", "scenes", "--eval.test", "scenes:test"]
-    words += ["--ckpt.keep", "1", "--ckpt.no-keep-best", "--ckpt.every", str(max(1, min(1000, -(-steps // 4))))]
+    every = max(1, min(1000, -(-steps // 4)))
+    words += ["--ckpt.keep", "1", "--ckpt.no-keep-best", "--ckpt.every", str(every)]
+    if row.value and budget.kept:  # of those that are written
+        words += ["--ckpt.keep-every", str(every * -(-steps // (budget.kept * every)))]
     words += ["--log.every", str(max(1, min(50, steps // 20)))]
     return tuple(words)
 
@@ -151,9 +162,8 @@ def _size(tokenizer: str) -> int:
 def _measured(
     kind: str, names: tuple[str, ...], row: Row, budget: Budget, data: StandIns, seed: int, out: Path
 ) -> Measured:
-    network = "target" if row.recipe in ("dino", "ab_dino") else "online"
     probe = str(ROOT / "recipes" / "probe.py")
-    words = [probe, budget.preset, "--run", str(out), "--network", network, "--seed", str(seed)]
+    words = [probe, budget.preset, "--run", str(out), "--network", network(row), "--seed", str(seed)]
     own = budget.detection if kind == "detection" else budget.probe
     return Measured(kind, names, (*words, "--probes", *names, *data.asked(kind).flags(), *own))
 

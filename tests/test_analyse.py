@@ -19,9 +19,10 @@ from abx.data.views import MultiCrops, RandomCrops
 from abx.experiment import Checkpointing, Evaluation, analysing
 from abx.experiment.analysing import Size
 from abx.experiment.heldout import Held
+from abx.experiment.illustrating import FIGURES, Wanted
 from abx.experiment.inspecting import inspect_targets
 from abx.experiment.run import run
-from abx.experiment.sweeps import Run, gamma_of, overlap_of, panels, sweep
+from abx.experiment.sweeps import Run, gamma_of, overlap_of, panels, sweep, unlike
 from abx.methods import AB, CLIP, SLIP
 
 KEPT = Checkpointing(every=2, keep=1, keep_best=False, keep_every=4)
@@ -235,6 +236,20 @@ def test_runs_of_equal_setting_are_averaged():
             "DINO": {"x": [0.25], "mean": [1.0], "std": [0.0], "runs": [1]},
         }
     }
+
+
+def test_what_else_differs_in_a_sweep_is_told(ab):
+    held = Held.open(ab)
+    recipe = held.recipe
+    alike = replace(held, recipe=replace(recipe, seed=7, method=replace(recipe.method, gamma=0.9)), name="alike")
+    other = replace(held, recipe=replace(recipe, optim=replace(recipe.optim, lr=0.5)), name="other")
+    assert unlike([held, alike], ["method.gamma"]) == []
+    [line] = unlike([held, other, alike], ["method.gamma"])
+    assert "other: --optim.lr" in line
+    lines = list[str]()
+    drawn = FIGURES["5"]([held, other], Wanted(Size(1), metric="value/loss"), lines.append)
+    assert any("--optim.lr" in line for line in lines)
+    assert "--optim.lr" in drawn.how
 
 
 def test_a_sweep_reads_what_runs_came_to(ab):

@@ -66,6 +66,9 @@ def _through(function: Callable[[Held, Size, Say], Numbers], plot: Callable[...,
 
     def make(helds: Sequence[Held], wanted: Wanted, say: Say) -> Drawn:
         found = [function(held, wanted.size, say) for held in helds]
+        for each in found:
+            if len(each.steps) == 1:
+                say(f"{each.name} has one checkpoint, which is a dot and no curve: --ckpt.keep-every keeps more")
         runs = [plots.Through(each.name, each.steps, each.found) for each in found]
         more: list[Any] = []
         if plot is plots.plot_curriculum:
@@ -91,24 +94,29 @@ def _seven(helds: Sequence[Held], wanted: Wanted, say: Say) -> Drawn:
     return Drawn(draw, _numbers(found), _how(found))
 
 
-def _sweep(title: str, x_name: str, setting: Callable[[Held], float], loss: bool) -> "Maker":
+def _sweep(title: str, x_name: str, setting: Callable[[Held], float], loss: bool, swept: Sequence[str]) -> "Maker":
     def make(helds: Sequence[Held], wanted: Wanted, say: Say) -> Drawn:
+        for line in (apart := sweeps.unlike(helds, swept)):
+            say(f"they differ in more than what is drawn: {line}")
         runs = sweeps.sweep(helds, setting, wanted.metric, wanted.size.batches if loss else 0, say)
         panels = sweeps.panels(runs)
-        numbers = {"runs": [run._asdict() for run in runs], "panels": panels}
+        numbers = {"runs": [run._asdict() for run in runs], "panels": panels, "unlike": apart}
         how = f"{len(runs)} runs: {', '.join(run.name for run in runs)}."
+        if apart:
+            how += f" They differ in more than what is drawn: {'; '.join(apart)}."
         return Drawn(lambda footer: plots.plot_sweep(title, x_name, panels, footer), numbers, how)
 
     return make
 
 
+CROPS = ("data.views", "data.value_views", "data.batch", "data.value_batch")
 Maker = Callable[[Sequence[Held], Wanted, Say], Drawn]
 FIGURES: dict[Figure, Maker] = {
     "4middle": _sweep(
-        "Figure 4 middle: how near the crops are", "mean IoU of source and target", sweeps.overlap_of, False
+        "Figure 4 middle: how near the crops are", "mean IoU of source and target", sweeps.overlap_of, False, CROPS
     ),
     "4right": _through(analysing.overlap, plots.plot_overlap),
-    "5": _sweep("Figure 5: the discount", "gamma", sweeps.gamma_of, True),
+    "5": _sweep("Figure 5: the discount", "gamma", sweeps.gamma_of, True, ("method.gamma",)),
     "7": _seven,
     "8left": _through(analysing.aligned, plots.plot_aligned),
     "8right": _through(analysing.paired, plots.plot_paired),

@@ -15,12 +15,16 @@ from abx.experiment.analysing import Say, called, run_name
 from abx.experiment.heldout import Held
 from abx.experiment.results import NoResults, read_results
 from abx.experiment.rows import FILE
+from abx.experiment.saved import HARMLESS, differences, to_json
 from abx.log import read_metrics
 from abx.methods.ab import AB
+from abx.train import TrainState
 
 USUAL = ("eval/attentive_top1", "eval/knn_top1")
 """What is drawn unless something is asked for: the first of these that every run has."""
 LOSS = "held-out reward loss"
+REPEATED = ("seed", "eval", "mesh")
+"""Settings in which runs that are averaged may differ, besides those that a resumed run may change."""
 
 
 class Run(NamedTuple):
@@ -79,6 +83,18 @@ def sweep(helds: Sequence[Held], setting: Callable[[Held], float], metric: str, 
     return found
 
 
+def unlike(helds: Sequence[Held], swept: Sequence[str]) -> list[str]:
+    """Settings besides the swept ones in which runs of one method differ, so that a curve through them is of more than
+    one setting; each as "run and other run: --optim.lr: 0.001 -> 0.002"."""
+    said, firsts = [], dict[str, Held]()
+    for held in helds:
+        first = firsts.setdefault(called(held.recipe.method), held)
+        changed = differences(to_json(first.recipe), to_json(held.recipe), (*HARMLESS, *REPEATED, *swept))
+        if changed:
+            said.append(f"{run_name(first)} and {run_name(held)}: {', '.join(changed)}")
+    return said
+
+
 def panels(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """For each figure of merit and each method, mean and deviation of the runs of equal setting (to three digits)."""
     found: dict[str, dict[str, Any]] = {}
@@ -118,8 +134,9 @@ def _held_out_loss(held: Held, batches: int) -> float:
     method, state = held.recipe.method, next(held.states(newest=True))
 
     @jax.jit
-    def loss(batch: Any, key: Any) -> Any:
+    def loss(state: TrainState, batch: Any, key: Any) -> Any:
         return method.loss(state.model, state.target, state.carry, batch, key)[1].metrics["reward/loss"]
 
     keys = jax.random.split(jax.random.key(0), batches)
-    return float(np.mean([loss(each.batch, key) for each, key in zip(held.batches(batches), keys, strict=True)]))
+    looked = zip(held.batches(batches), keys, strict=True)
+    return float(np.mean([loss(state, each.batch, key) for each, key in looked]))

@@ -136,6 +136,13 @@ def test_probes_read_them(untrained, pictures, tmp_path):
     assert given.source.classes == ("cat", "dög")
 
 
+def test_an_ending_in_capitals(untrained, tmp_path):
+    embed("--out", tmp_path / "A.NPZ", "--limit", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["A.NPZ"]
+    with np.load(tmp_path / "A.NPZ") as file:
+        assert file["features"].shape[0] == 2
+
+
 def test_where_tokens_lie():
     for network, size in ((VIT, 32), (REGISTERS, 16), (REGISTERS, 64)):
         grid = Grid.of(network.config, size)

@@ -371,6 +371,20 @@ def test_the_command_writes_the_page(runs, tmp_path, capsys):
     assert page.data["note"].endswith("those of the target network.")
 
 
+def test_without_a_picture_one_that_the_run_has_not_learnt_from(runs, tmp_path, capsys, monkeypatch):
+    root, _ = runs
+    monkeypatch.chdir(tmp_path)
+    words = ["--annotations", *GIVEN["ab_clip"], "--places", *PLACES]
+    code, told, err = said(capsys, root / "ab_clip", "--sample", 3, *words)
+    assert (code, err) == (0, "")
+    assert told.startswith("written: explorer.html (")
+    title = Page.of((tmp_path / "explorer.html").read_text(encoding="utf-8")).data["title"]
+    assert title == "ab_clip: what moving about picture 3 of scenes:test is worth"
+    code, _, err = said(capsys, root / "ab_clip", "--sample", 10**9, *words)
+    assert code == 2
+    assert "--sample must be from 0 to" in err
+
+
 def test_the_command_refuses_with_2_and_one_sentence(runs, tmp_path, capsys):
     root, _ = runs
     run, image = root / "ab_clip", root / "picture.png"

@@ -67,7 +67,8 @@ def rises(run, folder, scenes):
 
 @pytest.mark.slow
 def test_moving_over_an_object_raises_the_value_of_its_annotation_above_the_others(run, tmp_path):
-    """In most of twenty scenes that nothing was tuned on, and by little: which annotation is worth most there is still as good as guessed."""
+    """In most of twenty scenes that nothing was tuned on, and by little: which annotation is worth most there is still
+    as good as guessed."""
     rise, value_right, reward_right, chance = rises(run, tmp_path, range(100, 120)).T
     print(
         f"raised in {(rise > 0).sum()} of 20 scenes, on average by {rise.mean():.2%}; worth most is the object's own "

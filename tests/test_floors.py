@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"types", "boxes", "nearest"},
+    {"types", "boxes", "nearest", "complaints"},
     {"nn", "losses", "data", "parallel", "ema", "augment"},
     {"methods"},
     {
@@ -43,7 +43,7 @@ DOORS = {
     "sentencepiece": {"data"},
     "tensorboardX": {"boards"},
     "wandb": {"boards"},
-    "tyro": {"experiment", "cli"},
+    "tyro": {"complaints", "experiment", "cli"},
 }
 """Outside libraries, and the parts that may import them."""
 

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from abx.data.sources import SpecError
 from abx.experiment.beginning import backbone_of, problems
+from abx.experiment.loading import problems_of_network
 from abx.experiment.offering import offer
 from abx.nn import ViT, ViTConfig
 from abx.nn.timm import to_timm
@@ -49,6 +50,33 @@ def test_big_visions_other_names_are_the_same_network(rng, tmp_path, image, told
     arrays = foreign.big_vision(rng, pool="tok")
     vit, _ = backbone_of(saved(tmp_path / "other.npz", told(arrays)), "auto")
     np.testing.assert_allclose(vit(jnp.asarray(image)), foreign.as_big_vision_computes(arrays, image), atol=1e-5)
+
+
+def test_scanned_blocks_are_read_once(rng, tmp_path, monkeypatch):
+    arrays = foreign.scanned(foreign.big_vision(rng))
+    path = saved(tmp_path / "scanned.npz", arrays)
+    reads, load = [], np.load
+    monkeypatch.setattr(np, "load", lambda *args, **more: reads.append(args) or load(*args, **more))
+    backbone_of(path, "auto")
+    assert len(reads) <= len(arrays)
+
+
+def test_heads_that_neither_names_nor_width_tell_must_be_given(tmp_path):
+    config = ViTConfig(width=40, depth=1, heads=5, mlp=80, patch=4, size=8)
+    vit = ViT(config, key=jax.random.key(0))
+    path = saved(tmp_path / "odd.safetensors", to_timm(vit))
+    found = lambda heads, init=path: problems_of_network("none", "online", "newest", init, 0, "gap", "half", heads)
+    [sentence] = found(0)
+    assert sentence.startswith(f"--init-heads must be given for --init {path}")
+    assert found(5) == []
+    assert "must divide" in found(3)[0]
+    again, _ = backbone_of(path, "half", heads=5)
+    assert again.config.heads == 5
+    usual = ViT(replace(config, width=192, heads=3), key=jax.random.key(0))
+    known = saved(tmp_path / "usual.safetensors", to_timm(usual))
+    assert found(0, known) == []
+    told = saved(tmp_path / "told.npz", foreign.big_vision(np.random.default_rng(0)))
+    assert "--init-heads must be 0 or 2" in found(4, told)[0]
 
 
 def test_big_vision_in_bfloat16_as_numpy_keeps_it(rng, tmp_path):

@@ -164,6 +164,26 @@ def test_checkpoints(refused, words, sentence):
 
 
 @pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (f"export {RUN} --format tim", "did you mean timm?"),
+        (f"embed {RUN} --network targt", "did you mean target?"),
+        (f"embed {RUN} --limit x", "--limit must be an integer, not x"),
+        (f"analyse {AB} --figure 4righ", "did you mean 4right?"),
+        ("embed", "RUN is missing"),
+        ("embed none --init feature.npz", "did you mean features.npz?"),
+        ("embed none --init features.pth", "did you mean features.npz?"),
+        (f"embed {RUN} --init L/16", "--init is for RUN none"),
+        (f"embed {RUN} --pool map", "--pool is for RUN none"),
+        (f"explore {AB} picture.png --sample 3", "--sample is for when no IMAGE is given"),
+        (f"explore {AB} --sample -1", "--sample must be"),
+    ],
+)
+def test_values(refused, words, sentence):
+    assert sentence in refused(words)
+
+
+@pytest.mark.parametrize(
     "words",
     [
         *("embed none --data SPEC", "pca none --data SPEC", "neighbours none --queries SPEC"),

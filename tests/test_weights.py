@@ -137,8 +137,10 @@ def test_a_file_is_probed_and_embedded_as_its_run(trained, files, tmp_path, caps
     main(["embed", str(recipe.out), "--limit", "4", "--out", str(tmp_path / "b.npz")])
     with np.load(tmp_path / "a.npz") as one, np.load(tmp_path / "b.npz") as two:
         np.testing.assert_array_equal(one["features"], two["features"])
+    pickled = tmp_path / "torch.PTH"
+    pickled.write_bytes(pickle.dumps({}))
     with pytest.raises(SystemExit):
-        main(["probe", "--run", "none", "--init", str(file.with_name("torch.pth"))])
+        main(["probe", "--run", "none", "--init", str(pickled)])
     assert "import torch" in capsys.readouterr().err
 
 

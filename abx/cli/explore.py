@@ -16,8 +16,11 @@ class Explore:
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of an AB run, e.g. runs/ab_clip-smoke."""
-    image: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IMAGE")]
-    """The picture: JPEG, PNG or whatever else Pillow reads."""
+    image: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[IMAGE]")] = None
+    """The picture: JPEG, PNG or whatever else Pillow reads. None given: see --sample."""
+    sample: int = 0
+    """Without an IMAGE: the number of a picture of the run's test data, or scenes:test for scenes, or else of the
+    pictures that it moves about in."""
     annotations: tuple[str, ...] = ()
     """What fits the run's method: texts (AB over CLIP or SigLIP), picture files (SimCLR), numbers of prototypes or
     pictures that stand for their likeliest one (DINO). None given: those of the run's reward data that are worth most
@@ -42,13 +45,15 @@ class Explore:
         from abx.data.sources import SpecError, printable
         from abx.experiment.exploring import explore_run
 
+        if self.image is not None and self.sample:
+            fail("--sample is for when no IMAGE is given: leave one of the two out")
         if self.out.is_dir() or not self.out.parent.is_dir():
             why = "is a folder" if self.out.is_dir() else f"lies in {self.out.parent}, which does not exist"
             fail(f"--out {printable(str(self.out))} {printable(why)}: name an HTML file to write")
         try:
             found = explore_run(
                 self.run,
-                self.image,
+                self.sample if self.image is None else self.image,
                 self.annotations,
                 checkpoints=self.checkpoints,
                 network=self.network,

@@ -7,6 +7,7 @@ from typing import Any, get_args, get_type_hints
 import tyro
 
 from abx.cli.errors import fail, fail_each
+from abx.complaints import parsed
 from abx.nearest import hint, unknown
 
 
@@ -21,7 +22,7 @@ def parse(verbs: Any, args: Sequence[str], prog: str, about: str, config: Sequen
     if not words[0].startswith("-") and words[0] not in names:
         fail(f"there is no command {prog} {words[0]}{hint(words[0], names) or '; there are ' + ', '.join(names)}")
     try:
-        verb, left = tyro.cli(verbs, args=words, prog=prog, description=about, config=config, return_unknown_args=True)
+        verb, left = parsed(verbs, args=words, prog=prog, description=about, config=config, return_unknown_args=True)
     except SystemExit as stop:
         if not stop.code and words[0] in names:  # its --help
             print("\n".join(["Examples:", *examples(about, f"{prog} {words[0]}")]))

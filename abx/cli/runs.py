@@ -67,10 +67,10 @@ def report(verb: Report) -> None:
     from abx.experiment.folder import facts, verdict
     from abx.log import read_metrics
 
-    recipe_at(verb.run)
+    recipe = recipe_at(verb.run)
     rows = read_metrics(verb.run / "metrics.jsonl")
     if not rows:
-        fail(f"{verb.run} has no figures yet: its metrics.jsonl is missing or empty")
+        fail(f"{verb.run} has no figures yet: the first come with step {recipe.log.every or recipe.steps}")
     print(verdict(verb.run))
     if verb.json:
         last: dict[str, float] = {}

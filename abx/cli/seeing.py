@@ -40,6 +40,8 @@ class Seeing:
     init_pixels: Literal["auto", "half", "imagenet"] = "auto"
     """How the network of a file wants pictures: half = in [-1, 1]; imagenet = less ImageNet's mean, over its deviation;
     auto = as the file says."""
+    init_heads: int = 0
+    """Attention heads of the network of a file whose names do not tell; 0 = those of the usual ViT of its width."""
     pool: Literal["gap", "map", "token"] = "gap"
     """With RUN none: from tokens to features. A file says so itself."""
     seed: int = 0
@@ -59,7 +61,7 @@ class Seeing:
         from abx.experiment.loading import problems_of_network
 
         found = problems_of_network(
-            self.run, self.network, self.step, self.init, self.size, self.pool, self.init_pixels
+            self.run, self.network, self.step, self.init, self.size, self.pool, self.init_pixels, self.init_heads
         )
         if sentence := check_spec(self.data):
             found.append(f"--data: {sentence}")
@@ -96,7 +98,7 @@ class Seeing:
 
         try:
             if self.run == "none":
-                subject = untrained(self.init, self.seed, self.size, self.pool, self.init_pixels)
+                subject = untrained(self.init, self.seed, self.size, self.pool, self.init_pixels, self.init_heads)
             else:
                 subject = load_subject(Path(self.run), self.network, self.step)
         except SpecError as wrong:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 from abx.data import schemes
@@ -84,7 +85,16 @@ def parts(spec: str) -> list[str]:
 def no_pictures(spec: str, source: Source) -> str:
     """The sentence about a source of no records."""
     why = "; ".join(f"{name}: {reason}" for name, reason in source.problems[:1])
-    return f"{printable(spec)} holds no pictures" + (f" ({why})" if why else "")
+    return f"{printable(spec)} holds no pictures" + (f" ({why})" if why else "") + _shards(spec)
+
+
+def _shards(spec: str) -> str:
+    """Which data string is meant, where a folder holds shards in place of pictures."""
+    scheme, _, folder = spec.partition(":")
+    path, found = Path(folder).expanduser(), ""
+    if scheme == "folder":
+        found = next((kind for kind in ("tar", "arrayrecord", "parquet") if any(path.glob(f"*.{kind}"))), "")
+    return f"; did you mean '{found}:{printable(folder.rstrip('/'))}/*.{found}'?" if found else ""
 
 
 def _open(spec: str) -> Source:

@@ -90,15 +90,16 @@ def begin(state: TrainState, init: str, pixels: Pixels, want: ViTConfig) -> tupl
     return begun, describe(found, pixels, want, given, wanted, unfit)
 
 
-def backbone_of(init: str, pixels: Pixels, size: int = 0) -> tuple[ViT, str]:
+def backbone_of(init: str, pixels: Pixels, size: int = 0, heads: int = 0) -> tuple[ViT, str]:
     """The backbone of a file alone, with its own sizes, and what was loaded as text.
 
     Args:
         size: side of the views in pixels, for a file without a table of positions; 0 = 224.
+        heads: of attention, for a file that does not tell; 0 = those of the usual ViT of its width.
 
     Raises: SpecError.
     """
-    found = offer(Path(init), ViTConfig(size=size or 224))
+    found = offer(Path(init), ViTConfig(size=size or 224), heads)
     backbone = found.backbone(found.config, pixels)
     names = {f"backbone.{name}": x for name, x in by_path(backbone).items()}
     return backbone, describe(found, pixels, found.config, names, names, list(found.named.others))

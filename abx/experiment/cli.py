@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import tyro
-
+from abx.complaints import parsed
 from abx.data.sources import SpecError
 from abx.experiment.config import Recipe
 from abx.experiment.helping import arranged, parts
@@ -37,7 +36,7 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
     prog = f"{name}.py {preset}"
     try:
         with arranged(notes):
-            recipe, left = tyro.cli(
+            recipe, left = parsed(
                 type(default), default=default, args=args, prog=prog, description=usage, return_unknown_args=True
             )
     except BrokenPipeError:

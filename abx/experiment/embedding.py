@@ -43,8 +43,8 @@ class Grid(NamedTuple):
 
 def missing(out: Path, wanted: Wanted = "pooled") -> list[str]:
     """Why features cannot be written to a file of this name; each begins with its path."""
-    library, extra, _ = WRITERS[out.suffix]
-    if wanted != "pooled" and out.suffix == ".parquet":
+    library, extra, _ = WRITERS[out.suffix.lower()]
+    if wanted != "pooled" and out.suffix.lower() == ".parquet":
         return [f"{out} would hold one vector for each picture: write tokens to an .npz or a .safetensors"]
     if library and find_spec(library) is None:
         return [f"{out} needs {library}: pip install 'annotation-bootstrapping[{extra}]', or write an .npz"]
@@ -90,9 +90,9 @@ def write(
         arrays["tokens"] = found.tokens
         arrays["grid"], arrays["patches_from"] = np.array([grid.rows, grid.columns]), np.array(grid.patches_from)
     arrays["labels"] = np.array([fact.label for fact in found.facts], np.int64)
-    beside = out.with_name(f"{out.stem}.{secrets.token_hex(4)}{out.suffix}")
+    beside = out.with_name(f"{out.stem}.{secrets.token_hex(4)}{out.suffix.lower()}")
     try:
-        WRITERS[out.suffix][2](beside, arrays, found.names, classes, dict(about))
+        WRITERS[out.suffix.lower()][2](beside, arrays, found.names, classes, dict(about))
         beside.replace(out)
     except OSError as wrong:
         raise Unwritable(f"{out} cannot be written: {wrong.strerror or wrong}") from wrong

@@ -8,11 +8,12 @@ from typing import Any
 from abx.analysis.explorer import MOST, Annotation, Exploration, explore, page_bytes
 from abx.analysis.value_grid import both_grids, most_valued
 from abx.data.images import BadImage, decode
-from abx.data.sources import SpecError
+from abx.data.sources import BadRecord, SpecError
 from abx.data.streams import open_sources
 from abx.experiment.annotating import Annotated, annotate, shown_by
 from abx.experiment.config import Recipe
 from abx.experiment.drawing import annotation_look
+from abx.experiment.heldout import Held
 from abx.experiment.loading import Network, load_state, problems_of_network, steps_of
 from abx.experiment.monitor import Monitor
 from abx.methods.ab import AB
@@ -25,7 +26,7 @@ PICTURE = 500_000
 
 def explore_run(
     run: Path,
-    image: Path,
+    image: Path | int,
     annotations: Sequence[str] = (),
     *,
     checkpoints: Sequence[str] = ("newest",),
@@ -37,6 +38,8 @@ def explore_run(
     """Values of moving about a picture: shows itself in a notebook; `.html` is the page of `abx explore`.
 
     Args:
+        image: a file; or the number of a picture of those that `Held.open` names, which the run has not learnt from
+            where there are such.
         annotations: as `annotating.annotate` takes them. None: the `count` of the run's reward data that the last
             checkpoint values highest somewhere on the picture.
         checkpoints: newest, best, all, or numbers of steps; several make a slider.
@@ -51,7 +54,7 @@ def explore_run(
     for name in names or ["newest"]:
         if problems := problems_of_network(str(run), network, name, "", 0, "gap"):
             raise SpecError(problems[0].replace("--step", "--checkpoints"))
-    picture = _decoded(image)
+    picture, called = (_decoded(image), image.name) if isinstance(image, Path) else _sample(run, image)
     loaded = [load_state(run, name) for name in names]
     states = {int(state.step): state for _, state in sorted(loaded, key=lambda each: int(each[1].step))}
     recipe = loaded[0][0]
@@ -76,7 +79,7 @@ def explore_run(
         found.looks,
         size=view,
         places=places,
-        title=f"{run.resolve().name}: what moving about {image.name} is worth",
+        title=f"{run.resolve().name}: what moving about {called} is worth",
         note=f"{found.note} Values and rewards are those of the {network} network.",
     )
 
@@ -107,6 +110,18 @@ def _decoded(image: Path) -> Pixels:
         raise SpecError(not_there(image)) from None
     except OSError as wrong:
         raise SpecError(f"{image} cannot be read: {wrong.strerror}") from wrong
+
+
+def _sample(run: Path, number: int) -> tuple[Pixels, str]:
+    """A held-out picture of those that values are learnt on, and what it is called."""
+    held = Held.open(run)
+    name, source = list(held.sources.items())[-1]
+    if not 0 <= number < len(source):
+        raise SpecError(f"--sample must be from 0 to {len(source) - 1:,}, of {held.specs[name]}, not {number}")
+    try:
+        return source[number].image, f"picture {number} of {held.specs[name]}"
+    except BadRecord as wrong:
+        raise SpecError(f"--sample {number} of {held.specs[name]} cannot be read: {wrong}") from wrong
 
 
 def _annotated(

@@ -90,7 +90,9 @@ def _lock(file: IO[str]) -> None:
 def facts(run: Path) -> Facts:
     """What the report must know beside the metrics."""
     recipe, rows = recipe_of(run), read_metrics(run / "metrics.jsonl")
-    step = max((int(row["step"]) for row in rows), default=0)
+    # One that was stopped has come further than its last figures.
+    saved = [int(path.name) for path in (run / "checkpoints").glob("*") if path.name.isdecimal()]
+    step = max([*saved, *(int(row["step"]) for row in rows)], default=0)
     width = recipe.backbone.width if recipe.backbone else 0
     return Facts(type(recipe.method).__name__, step, recipe.steps, width, _off(recipe.method), tuple(flags(recipe)))
 

@@ -12,7 +12,7 @@ DAILY = ("options", "data options")
 """Boxes of flags that come first."""
 RARE = frozenset(
     [
-        *("force", "size", "profile", "worker", "max-rejected", "seed", "init-pixels"),
+        *("force", "size", "profile", "worker", "max-rejected", "seed", "init-pixels", "init-heads"),
         *("pool", "features", "cache", "threads", "batch", "view", "train-images", "test-images"),
     ]
 )

@@ -13,7 +13,7 @@ from abx.data.sources import SpecError, printable
 from abx.experiment.beginning import backbone_of, begin
 from abx.experiment.config import Recipe
 from abx.experiment.folder import recipe_of
-from abx.experiment.offering import Pixels, offer, problems_of_pixels
+from abx.experiment.offering import Pixels, offer, problems_of_heads, problems_of_pixels
 from abx.experiment.weights import FILES, PICKLES
 from abx.nearest import hint, not_there
 from abx.nn import ViT, ViTConfig
@@ -21,6 +21,8 @@ from abx.train import TrainState
 
 Network = Literal["online", "target"]
 Pool = Literal["gap", "map", "token"]
+UNTRAINED = "S/16"
+"""What --init is where nobody says."""
 
 
 class Subject(NamedTuple):
@@ -90,7 +92,9 @@ def load_state(run: Path, step: str = "newest") -> tuple[Recipe, TrainState]:
     return recipe, TrainState(*found[0])
 
 
-def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap", pixels: Pixels = "auto") -> Subject:
+def untrained(
+    init: str, seed: int = 0, size: int = 0, pool: Pool = "gap", pixels: Pixels = "auto", heads: int = 0
+) -> Subject:
     """A backbone of no run: with random parameters, or with those of a file.
 
     Args:
@@ -99,6 +103,7 @@ def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap", pixel
         seed: of a named one. A run has its own.
         size: side of the views it is made for; 0 = 224, or what the file says.
         pixels: how a file's network wants pictures.
+        heads: of attention, of a file that does not tell.
 
     Raises: SpecError.
     """
@@ -106,7 +111,7 @@ def untrained(init: str, seed: int = 0, size: int = 0, pool: Pool = "gap", pixel
         backbone = jax.jit(lambda: ViT(config, key=jax.random.key(seed)))()
         return Subject(backbone, "none", init, "online", 0)
     if holds_weights(init):
-        backbone, said = backbone_of(init, pixels, size)
+        backbone, said = backbone_of(init, pixels, size, heads)
         return Subject(backbone, "none", os.path.abspath(init), "online", 0, said=said)
     recipe = recipe_of(Path(init))
     tx = recipe.optim.build(recipe.steps)
@@ -131,7 +136,7 @@ def named(init: str, size: int = 0, pool: Pool = "gap") -> ViTConfig | None:
 
 def holds_weights(init: str) -> bool:
     """Whether it is to be read as a file of weights."""
-    return not Path(init).is_dir() and Path(init).suffix in (*FILES, *PICKLES)
+    return not Path(init).is_dir() and Path(init).suffix.lower() in (*FILES, *PICKLES)
 
 
 def config_of(run: str, init: str, size: int, pool: Pool) -> ViTConfig | None:
@@ -150,13 +155,16 @@ def steps_of(run: Path) -> list[int]:
 
 
 def problems_of_network(
-    run: str, network: Network, step: str, init: str, size: int, pool: Pool, pixels: Pixels = "auto"
+    run: str, network: Network, step: str, init: str, size: int, pool: Pool, pixels: Pixels = "auto", heads: int = 0
 ) -> list[str]:
     """What is wrong with the choice of a network, as far as can be told without a device: sentences, each beginning
     with its flag."""
     if size < 0:
         return [f"--size must be at least 0, not {size}"]
-    found = _problems_of_init(init, size, pool, pixels) if run == "none" else _problems_of_run(run, step)
+    if run == "none":
+        found = _problems_of_init(init, size, pool, pixels, heads)
+    else:
+        found = _problems_of_run(run, step) + _only_without_run(init, pool, pixels, heads)
     config = None if found else config_of(run, init, size, pool)
     if config is not None and size % config.patch:
         found.append(f"--size must be a multiple of the patch, {config.patch}, not {size}")
@@ -180,16 +188,25 @@ def _problems_of_run(run: str, step: str) -> list[str]:
     return [f"--step must be newest, best or one of {there}, not {step}{hint(step, ('newest', 'best'))}"]
 
 
-def _problems_of_init(init: str, size: int, pool: Pool, pixels: Pixels) -> list[str]:
+def _only_without_run(init: str, pool: Pool, pixels: Pixels, heads: int) -> list[str]:
+    """Flags that describe a network of no run, beside a run, which has its own."""
+    given = {"--init": init not in ("", UNTRAINED), "--pool": pool != "gap"}
+    given |= {"--init-pixels": pixels != "auto", "--init-heads": heads != 0}
+    return [f"{flag} is for --run none: leave one of the two out" for flag, there in given.items() if there]
+
+
+def _problems_of_init(init: str, size: int, pool: Pool, pixels: Pixels, heads: int) -> list[str]:
     """What is wrong with --init, where --run is none."""
     config = named(init, size, pool)
     if config is not None:
         return [sentence.replace("backbone.", "--", 1) for sentence in config.problems()]
     if holds_weights(init):
         try:
-            return problems_of_pixels(offer(Path(init), ViTConfig(size=size or 224)), pixels)
+            found = offer(Path(init), ViTConfig(size=size or 224))
         except SpecError as wrong:
             return [f"--init {wrong}"]
+        own = [f"--pool: --init {init} says itself what its features are; leave it out"] if pool != "gap" else []
+        return problems_of_pixels(found, pixels) + problems_of_heads(found, heads) + own
     if sentence := _no_run(Path(init)):
         return [
             f"--init must be Ti, S, B, L or H, as in ViT-S/16, the folder of a run, or a file of weights "

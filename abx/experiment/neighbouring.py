@@ -110,7 +110,7 @@ def page_of(likened: Likened, look: Look, threads: int, title: str, of: str) -> 
     about = [of, "In each row a query, then the pictures most like it, with the cosine of their pooled features."]
     if (shares := likened.same_class) is not None:
         about.append("Blue frames: of the query's class. Orange frames: of another one, or of none.")
-        facts.append(("neighbours of the query's class", f"{shares[0]:.1%}; by chance {shares[1]:.1%}"))
+        facts.append(("neighbours of the query's class", f"{shares[0]:.2%}; by chance {shares[1]:.2%}"))
     return neighbours_page(title, about, facts, rows)
 
 

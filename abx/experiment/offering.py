@@ -44,14 +44,15 @@ class Offer(NamedTuple):
             raise SpecError(f"{self.path}: {wrong}") from wrong
 
 
-def offer(path: Path, like: ViTConfig = ViTConfig()) -> Offer:
-    """Reads headers alone and touches no device. `like`: for what a file does not tell (see `fitting.sizes_of`).
+def offer(path: Path, like: ViTConfig = ViTConfig(), heads: int = 0) -> Offer:
+    """Reads headers alone and touches no device. `like` and `heads`: for what a file does not tell (see
+    `fitting.sizes_of`).
 
     Raises: SpecError, one sentence that begins with the path.
     """
     file = open_file(path)
     try:
-        return _ours(path, file) if file.header else _theirs(path, file, like)
+        return _ours(path, file) if file.header else _theirs(path, file, like, heads)
     except Unfit as wrong:
         raise SpecError(f"{path}: {wrong}") from wrong
 
@@ -66,18 +67,36 @@ def problems_of_pixels(found: Offer, pixels: Pixels) -> list[str]:
     ]
 
 
+def problems_of_heads(found: Offer, heads: int) -> list[str]:
+    """Where neither the file nor the flag says how many attention heads there are, and its width is no usual one; or
+    where both say it."""
+    width, known = found.config.width, found.config.heads if found.told else found.named.heads
+    if heads < 0:
+        return [f"--init-heads must be at least 0, not {heads}"]
+    if heads and known and heads != known:
+        return [f"--init-heads must be 0 or {known}, as --init {found.path} has them, not {heads}"]
+    if heads and width % heads:
+        return [f"--init-heads must divide the width of --init {found.path}, {width}, not be {heads}"]
+    if not (heads or known or width in fitting.HEADS):
+        return [
+            f"--init-heads must be given for --init {found.path}, whose names do not tell: "
+            f"{width} is the width of no usual ViT"
+        ]
+    return []
+
+
 def short(name: str) -> str:
     """A part's name in a model, whether annotation bootstrapping or SLIP is around it or not."""
     return re.sub(r"^(base\.)?(clip\.(?=backbone\.|text))?", "", name)
 
 
-def _theirs(path: Path, file: File, like: ViTConfig) -> Offer:
+def _theirs(path: Path, file: File, like: ViTConfig, heads: int) -> Offer:
     for family in (dino, big_vision):
         if family.recognised(file.arrays):
             named = family.named(file.arrays)
             gelu: Any = "tanh" if named.family == "big_vision" else "exact"
             known = ViTConfig(size=like.size, gelu=gelu)
-            return Offer(path, named, fitting.sizes_of(named.arrays, named.heads, known), told=False)
+            return Offer(path, named, fitting.sizes_of(named.arrays, named.heads or heads, known), told=False)
     if "visual.ln_pre.weight" in file.arrays:
         raise Unfit("visual.ln_pre.weight: a norm before the blocks, as CLIP has, is not among this ViT's layers")
     first = printable(min(file.arrays))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from abx.checkpoint import CheckpointError
+from abx.complaints import parsed
 from abx.data.sources import BadRecord, Source, SpecError
 from abx.data.specs import open_for
 from abx.experiment.cli import fail, flags
@@ -55,9 +55,7 @@ def main(prog: str, doc: str, argv: Sequence[str] | None = None) -> None:
     usage = f"{before}\n\nThe defaults below are those of the preset {preset}; flags of daily use come first."
     chosen, prog = PRESETS[preset], f"{prog} {preset}"
     with arranged(notes):
-        recipe, left = tyro.cli(
-            Probe, default=chosen, args=args, prog=prog, description=usage, return_unknown_args=True
-        )
+        recipe, left = parsed(Probe, default=chosen, args=args, prog=prog, description=usage, return_unknown_args=True)
     if problems := unknown(left, flags(chosen), PRESETS) + recipe.problems():
         fail(problems)
     try:
@@ -213,7 +211,7 @@ def _limit(given: int | None, source: Source, drawn: int) -> int:
 
 def _subject(recipe: Probe) -> Subject:
     if recipe.run == "none":
-        subject = untrained(recipe.init, recipe.seed, recipe.size, recipe.pool, recipe.init_pixels)
+        subject = untrained(recipe.init, recipe.seed, recipe.size, recipe.pool, recipe.init_pixels, recipe.init_heads)
         if subject.said:
             print(subject.said, flush=True)
         return subject

@@ -65,6 +65,8 @@ class Probe:
     init_pixels: Pixels = "auto"
     """How the network of a file wants pictures: half = in [-1, 1]; imagenet = less ImageNet's mean, over its deviation;
     auto = as the file says."""
+    init_heads: int = 0
+    """Attention heads of the network of a file whose names do not tell; 0 = those of the usual ViT of its width."""
     pool: Pool = "gap"
     """With --run none: from tokens to features. A file says so itself."""
     features: tuple[Path, ...] = ()
@@ -126,7 +128,7 @@ class Probe:
         if self.features:
             return broken + self._of_files() + self._of_settings(named)
         found = problems_of_network(
-            self.run, self.network, self.step, self.init, self.size, self.pool, self.init_pixels
+            self.run, self.network, self.step, self.init, self.size, self.pool, self.init_pixels, self.init_heads
         )
         if self.run == "none" and (texts := [name for name in self.probes if name in NO_TRAINING]):
             found.append(

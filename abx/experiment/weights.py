@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from abx.data.sources import SpecError, printable
+from abx.nearest import not_there
 from abx.nn.foreign.stored import Stored
 
 ABOUT = "abx"
@@ -17,10 +18,12 @@ ABOUT = "abx"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 FILES = (".safetensors", ".npz")
 CONVERSION = """\
+  import argparse
   import torch
   from safetensors.torch import save_file
+  torch.serialization.add_safe_globals([argparse.Namespace])  # DINO keeps its flags beside the weights
   state = torch.load({file!r}, map_location="cpu", weights_only=True)
-  for part in ("model", "state_dict", "teacher"):
+  for part in ("model", "state_dict", "teacher", "target_encoder"):
       state = state.get(part, state)
   save_file({{k: v.float().contiguous().clone() for k, v in state.items() if torch.is_tensor(v)}}, {out!r})"""
 """For who has torch."""
@@ -39,7 +42,9 @@ def open_file(path: Path) -> File:
 
     Raises: SpecError, one sentence that begins with the path. So do the arrays when they are read.
     """
-    if path.suffix in PICKLES:
+    if not path.exists():
+        raise SpecError(not_there(path))
+    if path.suffix.lower() in PICKLES:
         snippet = CONVERSION.format(file=path.name, out=path.with_suffix(".safetensors").name)
         raise SpecError(
             f"{path} is a pickle, which may run anything when it is opened, and none is opened here; where torch is, "
@@ -47,8 +52,6 @@ def open_file(path: Path) -> File:
         )
     if path.is_dir():
         raise SpecError(f"{path} is a folder, not a file of weights; abx export writes one of a run")
-    if not path.exists():
-        raise SpecError(f"{path} is not there")
     if path.suffix not in FILES:
         raise SpecError(f"{path} must end in {' or '.join(FILES)}")
     found = _safetensors(path) if path.suffix == ".safetensors" else File(_npz(path), {})

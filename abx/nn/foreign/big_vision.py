@@ -2,6 +2,7 @@
 of 2020 and AugReg)."""
 
 import re
+from functools import cache
 
 import numpy as np
 
@@ -113,8 +114,9 @@ def _blocks(arrays: Arrays, encoder: str) -> tuple[list[dict[str, Stored]], int]
         if match := re.fullmatch(rf"{encoder}encoderblock_(\d+)/(.+)", name):
             blocks.setdefault(int(match[1]), {})[match[2]] = array
         elif match := re.fullmatch(rf"{encoder}encoderblock/(.+)", name):  # all blocks in one array
+            whole = cache(array.read)  # once for all blocks
             for i in range(array.shape[0] if array.shape else 0):
-                layer = array.change(lambda x, i=i: x[i], array.shape[1:])  # type: ignore[misc]  # i is bound
+                layer = Stored(array.shape[1:], lambda i=i, whole=whole: whole()[i])  # type: ignore[misc]  # bound
                 blocks.setdefault(i, {})[match[1]] = layer
     kernels = [x.shape for name, x in (blocks.get(0) or {}).items() if name.endswith("/query/kernel")]
     heads = kernels[0][1] if kernels and len(kernels[0]) == 3 else 0

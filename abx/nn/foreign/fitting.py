@@ -11,8 +11,8 @@ from abx.nn import timm
 from abx.nn.foreign.stored import Arrays, Stored, Unfit
 from abx.nn.vit import ViT, ViTConfig, resampled, sincos
 
-HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
-"""Of the usual ViTs, by their width; of others one for every 64 of it."""
+HEADS = {192: 3, 384: 6, 512: 8, 768: 12, 1024: 16, 1152: 16, 1280: 16, 1408: 16, 1536: 24, 1664: 16}
+"""Of the usual ViTs, by their width; of others one for every 64 of it, which is a guess."""
 REASONS = {
     r"norm_pre\..*|ln_pre\..*": "a norm before the blocks, as CLIP's image towers have, is not among this ViT's layers",
     r"fc_norm\..*": "this ViT's norm comes before its pooling, not after it",

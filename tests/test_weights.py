@@ -164,7 +164,7 @@ def test_what_differs_from_the_recipe_is_said_with_its_flag(files, tmp_path):
 
 
 BAD = {
-    "a pickle": ("x.pth", pickle.dumps({}), r"is a pickle.*\n.*import torch(.*\n)*.*x\.safetensors"),
+    "a pickle": ("x.pth", pickle.dumps({}), r"is a pickle(.*\n)*.*import torch(.*\n)*.*x\.safetensors"),
     "a renamed pickle": ("x.safetensors", pickle.dumps({"a": 1}), "is not a whole safetensors file: "),
     "no bytes": ("x.safetensors", b"", "is not a whole safetensors file: "),
     "no archive": ("x.npz", b"PK\x03\x04 and no more", "is not a whole .npz: "),

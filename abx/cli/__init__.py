@@ -69,7 +69,8 @@ Examples:
   abx report runs/ab_simclr-smoke
   abx plot runs/simclr-smoke runs/ab_simclr-smoke --smooth 0.9
   abx value-map runs/ab_simclr-smoke picture.jpg --out map.png
-  abx explore runs/ab_simclr-smoke picture.jpg --out explorer.html
+  abx explore runs/ab_simclr-smoke --sample 3 --out explorer.html
+  abx explore runs/ab_simclr-smoke picture.jpg
   abx analyse runs/ab_simclr-smoke --figure 4right 9 --out figures
   abx targets runs/ab_simclr-smoke --out targets.html
   abx replay runs/ab_simclr-smoke

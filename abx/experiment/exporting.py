@@ -68,7 +68,7 @@ def about(subject: Subject, parts: Parts) -> dict[str, Any]:
     """What the file is, where it is from, and how pictures are shown to it."""
     recipe, size = subject.recipe, subject.backbone.config.size
     # A file of others does not say how it was trained.
-    trained = {"init": subject.init}
+    trained: dict[str, Any] = {"init": subject.init}
     if recipe is not None:
         trained = {
             "network": subject.network,

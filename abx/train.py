@@ -34,10 +34,15 @@ Step = Callable[..., tuple[TrainState, Metrics]]
 
 def init(method: Method, tx: optax.GradientTransformation, seed: int, batch: Any = None) -> TrainState:
     """The state before the first step. `batch`, the first one, is for methods that look at sizes."""
-    # A number that no step has, so that no step draws the same.
-    model, carry = method.init(jax.random.fold_in(jax.random.key(seed), 2**32 - 1), batch)
+    model, carry = method.init(init_key(seed), batch)
     # A copy, not an alias: donating the state would give the same buffer away twice.
     return TrainState(jnp.zeros((), jnp.int32), model, jax.tree.map(jnp.copy, model), carry, tx.init(model))
+
+
+def init_key(seed: int) -> Array:
+    """The randomness of what there is before the first step."""
+    # A number that no step has, so that no step draws the same.
+    return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 
 
 def shardings(state: TrainState, mesh: Mesh) -> TrainState:

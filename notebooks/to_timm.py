@@ -61,7 +61,8 @@ if not RUN.exists():
 # and a header that says what it is. The optimiser, heads and the other network stay behind.
 
 # %%
-from abx.experiment.exporting import about, loaders, safetensors_of, timm_arrays, timm_call, write
+from abx.experiment.elsewhere import loaders, timm_call
+from abx.experiment.exporting import about, safetensors_of, timm_arrays, write
 from abx.experiment.loading import load_subject
 
 subject = load_subject(RUN, network="online", step="newest")
@@ -90,11 +91,12 @@ assert (told["step"], told["views_seen"]) == (30, 30 * 64)
 # %% [markdown]
 # ## In timm
 #
-# Two lines load it; `abx export` prints them. The call has every size, so that timm builds this very network.
+# Two lines load it, after an import; `abx export` prints them. The call has every size, so that timm builds this very
+# network, and says how pictures are shown to it.
 
 # %%
-two_lines = loaders("timm", FILE, config)
-print(*two_lines, sep="\n")
+lines = loaders("timm", FILE, config)
+print(*lines, sep="\n")
 
 # %% [markdown]
 # Tokens of four pictures, here and there. Pictures are in [-1, 1] for both: timm's mean and deviation are 0.5.
@@ -108,12 +110,11 @@ tokens_of = jax.jit(jax.vmap(lambda backbone, image: backbone(image), (None, 0))
 ours = np.asarray(tokens_of(subject.backbone, pictures))
 
 if find_spec("timm") and find_spec("torch"):
-    import safetensors.torch
     import timm
     import torch
 
-    made = {"timm": timm, "safetensors": safetensors}
-    exec("\n".join(two_lines), made)
+    made = {}
+    exec("\n".join(lines), made)
     with torch.no_grad():
         pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
         theirs = made["model"].eval().forward_features(pixels).numpy()

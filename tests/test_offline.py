@@ -79,6 +79,7 @@ def test_the_guard_lets_the_machine_talk_to_itself(tmp_path):
 
 ALL = """
 import runpy, sys
+from importlib.util import find_spec
 from abx.cli import main
 recipe, run, picture, *flags = sys.argv[1:]
 sys.argv = [recipe, *flags]
@@ -90,6 +91,12 @@ main(["neighbours", run, "--limit", "16", "--batch", "8", "--queries", "4"])
 main(["probe", "--run", run, "--task", "scenes-count", "--probes", "knn", "--train-images", "40",
       "--test-images", "16", "--batch", "8"])
 main(["export", run, "--out", "model.safetensors"])
+main(["export", run, "--out", "timm.safetensors", "--format", "timm"])
+main(["embed", "none", "--init", "timm.safetensors", "--out", "again.npz", "--limit", "16", "--batch", "8"])
+if find_spec("flatbuffers"):
+    main(["export", run, "--out", "model.stablehlo"])
+sys.argv = [recipe, *flags, "--eval.every", "0", "--data.workers", "0", "--init", "model.safetensors", "--out", "second"]
+runpy.run_path(recipe, run_name="__main__")
 main(["value-map", run, picture])
 main(["report", run])
 main(["runs", "."])
@@ -116,6 +123,9 @@ def test_nothing_leaves_the_machine(tmp_path):
         "pca.png",
         "neighbours.html",
         "model.safetensors",
+        "timm.safetensors",
+        "again.npz",
+        "second",
         "value_map.png",
         "curves.png",
         "run",

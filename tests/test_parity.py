@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
+from PIL import Image
 
 from abx import losses
 from abx.nn.timm import from_timm
@@ -208,9 +209,9 @@ def test_a_file_of_timms_gives_timms_tokens(rng, tmp_path, changes):
 @pytest.mark.parametrize("registers", [0, 4])
 def test_the_printed_lines_load_our_export_in_timm(rng, tmp_path, pool, registers):
     timm = pytest.importorskip("timm", reason="parity: timm is not installed")
-    import safetensors.torch
-
-    from abx.experiment.exporting import loaders, safetensors_of, timm_arrays, write
+    from abx.data.images import center_crop
+    from abx.experiment.elsewhere import loaders
+    from abx.experiment.exporting import safetensors_of, timm_arrays, write
     from abx.nn import ViT
 
     if registers and pool != "token":
@@ -219,11 +220,19 @@ def test_the_printed_lines_load_our_export_in_timm(rng, tmp_path, pool, register
     config = replace(TINY, mlp=75, pool=pool, registers=registers)
     vit, out = ViT(config, key=jax.random.key(0)), tmp_path / "ours.safetensors"
     write(out, lambda: safetensors_of(timm_arrays(vit), {}))
-    names = {"timm": timm, "safetensors": safetensors}
+    names: dict[str, object] = {}
     exec("\n".join(loaders("timm", out, config)), names)
     model = names["model"].eval()
-    pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
-    mean, std = (np.array(timm.data.resolve_model_data_config(model)[name], np.float32) for name in ("mean", "std"))
+    shows = timm.data.resolve_model_data_config(model)
+    # The header's preprocessing, in timm's words.
+    assert (shows["input_size"], shows["crop_pct"], shows["crop_mode"]) == ((3, 16, 16), 0.875, "center")
+    assert (shows["interpolation"], shows["mean"], shows["std"]) == ("bicubic", (0.5,) * 3, (0.5,) * 3)
+    # A square one: of others timm rounds the long side.
+    picture = rng.integers(0, 256, (40, 40, 3), np.uint8)
+    pixels, theirs = center_crop(picture, 16), timm.data.create_transform(**shows)(Image.fromarray(picture))
+    # Resampled to whole levels by both, of 127.5 to a unit.
+    np.testing.assert_allclose(theirs.numpy(), (pixels / 127.5 - 1).transpose(2, 0, 1), atol=2.1 / 127.5)
+    mean, std = (np.array(shows[name], np.float32) for name in ("mean", "std"))
     shown = torch.tensor(((pixels / np.float32(255) - mean) / std).transpose(2, 0, 1)[None])
     with torch.no_grad():
         agree(vit(jnp.asarray(pixels)), model.forward_features(shown)[0].numpy())

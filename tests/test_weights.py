@@ -9,14 +9,15 @@ import jax
 import numpy as np
 import pytest
 from asked import two_steps
-from conftest import TINY
+from conftest import TINY, random_views
 from runs import one_device, tiny
 from safetensors.numpy import load_file, save_file
 
+from abx import train
 from abx.cli import main
 from abx.data.sources import SpecError
 from abx.experiment import Evaluation
-from abx.experiment.beginning import _placed, begin
+from abx.experiment.beginning import _placed, begin, biased
 from abx.experiment.loading import load_subject, untrained
 from abx.experiment.offering import offer
 from abx.experiment.resuming import prepare
@@ -24,6 +25,7 @@ from abx.experiment.run import run
 from abx.experiment.weights import open_file
 from abx.nn import ViT
 from abx.nn.timm import to_timm
+from abx.types import ABBatch
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,8 +50,6 @@ def files(tmp_path_factory, trained):
 
 def begun(name, out, **changes):
     """A recipe's fresh state after --init, and what is said."""
-    from abx import train
-
     recipe = tiny(name, out, **changes)
     tx = recipe.optim.build(recipe.steps)
     fresh = jax.jit(lambda batch: train.init(recipe.method, tx, 1, batch))(recipe.data.blank())
@@ -77,6 +77,27 @@ def test_all_of_a_network_goes_into_the_base_of_another(trained, files, tmp_path
     assert same(state.model.value, fresh.model.value)
     assert "loaded   backbone (16 arrays), head (" in said
     assert "missing  value (" in said
+
+
+def test_the_bias_of_the_first_batch_is_found_with_what_was_loaded(files, tmp_path, rng):
+    """Values sum to 1 over the batch's annotations, which they would not with the bias of the random network."""
+    recipe = tiny("ab", tmp_path, init=str(files / "all.safetensors"), eval=Evaluation(every=0))
+    recipe = replace(recipe, method=replace(recipe.method, value_bias="first-batch"))
+    assert recipe.problems() == []
+    batch, seed = ABBatch(random_views(rng, 8, 2), random_views(rng, 8, 3)), 1
+    fresh = jax.jit(lambda: train.init(recipe.method, recipe.optim.build(8), seed, batch))()
+    again = biased(fresh, recipe.method, seed, batch)
+    np.testing.assert_allclose(again.model.value.bias, fresh.model.value.bias, rtol=1e-5)
+    loaded, _ = begin(fresh, recipe.init, recipe.init_pixels, recipe.backbone)
+    found = biased(loaded, recipe.method, seed, batch)
+    assert abs(float(found.model.value.bias - fresh.model.value.bias)) > 1e-4
+    assert found.model.value.bias is not found.target.value.bias
+    assert found.target.value.bias == found.model.value.bias
+    assert same(found.model.base, loaded.model.base)
+    p = recipe.method.predict(
+        found.model, found.model, found.carry, batch, jax.random.split(train.init_key(seed), 5)[4]
+    )
+    assert float(jax.nn.sigmoid(found.model.value.logits(p.phi, p.psi)).sum(-1).mean()) == pytest.approx(1, rel=1e-3)
 
 
 def test_a_head_of_another_size_is_skipped_whole(files, tmp_path):
@@ -159,8 +180,6 @@ def test_what_differs_from_the_recipe_is_said_with_its_flag(files, tmp_path):
     [width, patch] = replace(recipe, method=replace(recipe.method, base=wider)).problems()
     assert width == f"--method.base.backbone.width must be 32 for --init {recipe.init}, not 64"
     assert patch.startswith("--method.base.backbone.patch must be 8 ")
-    [bias] = replace(recipe, method=replace(recipe.method, value_bias="first-batch")).problems()
-    assert bias.startswith("--method.value_bias must be auto or a number with --init")
 
 
 BAD = {

@@ -78,7 +78,7 @@ def _look(run: Path) -> Listed | None:
     metrics = run / "metrics.jsonl"
     data = metrics.read_bytes() if metrics.exists() else b""
     last, loss, knn = (newest(data, name) for name in ("step", "loss", "eval/knn_top1"))
-    command = _command(run)
+    command = command_of(run)
     checkpoint = max((int(p.name) for p in run.glob("checkpoints/*") if p.name.isdigit()), default=None)
     written = [p.stat().st_mtime for p in run.iterdir() if p.name not in (".lock", "config.json") and p.is_file()]
     steps = int(config["steps"])
@@ -153,7 +153,7 @@ def _number(row: dict[str, Any] | None, name: str) -> float | None:
     return None if row is None else float("nan" if row[name] is None else row[name])
 
 
-def _command(run: Path) -> list[str]:
+def command_of(run: Path) -> list[str]:
     """How it was last started; [] where that is not known."""
     try:
         words = json.loads((run / "environment.json").read_text())["command"]

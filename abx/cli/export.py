@@ -12,11 +12,11 @@ from abx.cli.errors import fail
 
 @dataclass(frozen=True)
 class Export:
-    """Write a network of a run to one file, without optimiser and the other network, and print the two lines that load
-    it elsewhere. Its header, JSON, says what it is: sizes, how pictures are shown to it, run, step, views seen."""
+    """Write a network of a run to one file, without optimiser and the other network, and print the lines that load it
+    elsewhere. Its header, JSON, says what it is: sizes, how pictures are shown to it, run, step, views seen."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of a run, e.g. runs/ab_simclr-smoke."""
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """Folder of a run, e.g. runs/ab_simclr-smoke; none = the network of a file, see --init."""
     out: Path = Path("model.safetensors")
     """File to write: .safetensors or .stablehlo."""
     format: Literal["auto", "safetensors", "timm", "stablehlo"] = "auto"
@@ -27,33 +27,41 @@ class Export:
     """Which of the run's networks: the trained one, or its moving average."""
     step: str = "newest"
     """Which of its checkpoints: newest, best, or the number of a step."""
+    init: str = ""
+    """With RUN none: file of weights, .safetensors or .npz, with names of timm, DINO, DINOv2, big_vision or ours."""
+    init_pixels: Literal["auto", "half", "imagenet"] = "auto"
+    """How the network of --init wants pictures: half = in [-1, 1], as the exported one does; imagenet = less ImageNet's
+    mean, over its deviation; auto = as the file says."""
     parts: Literal["backbone", "all"] = "backbone"
     """backbone: what gives features; all: heads, decoder and text tower, too, with --format safetensors."""
     json: bool = False
     """Also print one JSON object, on the last line: {"out": "model.safetensors", "format": "safetensors", "arrays": 18,
-    "bytes": 5242880, "load": [two lines], "network": "online", "step": 400, "views_seen": 76800, "parts": "backbone"}.
-    "bytes": the arrays'."""
+    "bytes": 5242880, "load": [lines], "network": "online", "step": 400, "views_seen": 76800, "parts": "backbone"}.
+    "bytes": the arrays'. With RUN none there is "init", the file, in place of network, step and views."""
 
     def __call__(self) -> None:
         """Exits with 2 and a sentence for each thing that cannot be."""
         from abx.data.sources import SpecError
         from abx.experiment.cli import fail as fail_each
         from abx.experiment.config import unwritable
+        from abx.experiment.elsewhere import commands, loaders, timm_call
         from abx.experiment.exporting import (
             about,
             arrays,
-            loaders,
             problems,
+            problems_of_file,
             resolved,
             safetensors_of,
             timm_arrays,
-            timm_call,
             write,
         )
-        from abx.experiment.loading import load_subject, problems_of_network
+        from abx.experiment.loading import load_subject, problems_of_network, untrained
 
-        found = problems_of_network(str(self.run), self.network, self.step, "S/16", 0, "gap")
-        found = [problem.replace("--run ", "", 1) for problem in found] + problems(self.out, self.format, self.parts)
+        found = problems_of_file(self.run, self.init, self.parts)
+        if not found:
+            found = problems_of_network(self.run, self.network, self.step, self.init, 0, "gap", self.init_pixels)
+            found = [problem.removeprefix("--run ").replace("--run none", "RUN none") for problem in found]
+        found += problems(self.out, self.format, self.parts)
         if sentence := unwritable(self.out.absolute().parent):
             found.append(f"--out {self.out}: {sentence}")
         if found:
@@ -61,7 +69,12 @@ class Export:
         kind = resolved(self.out, self.format)
         assert kind is not None
         try:
-            subject = load_subject(self.run, self.network, self.step)
+            of_file = self.run == "none"
+            subject = (
+                untrained(self.init, pixels=self.init_pixels)
+                if of_file
+                else load_subject(Path(self.run), self.network, self.step)
+            )
             config = subject.backbone.config
             tensors = timm_arrays(subject.backbone) if kind == "timm" else arrays(subject, self.parts)
             header = about(subject, self.parts)
@@ -75,10 +88,15 @@ class Export:
                 write(self.out, lambda: safetensors_of(tensors, header))
         except SpecError as wrong:
             fail(str(wrong))
-        size, lines = sum(x.nbytes for x in tensors.values()), loaders(kind, self.out, config)
-        print(f"{self.network} network of step {subject.step:,}: {len(tensors)} arrays, {size / 1e6:.1f} MB")
+        size = sum(x.nbytes for x in tensors.values())
+        lines = commands(self.out, subject) if kind == "safetensors" else loaders(kind, self.out, config)
+        called = "backbone" if of_file else f"{self.network} network of step {subject.step:,}"
+        if subject.said:
+            print(subject.said)
+        print(f"{called}: {len(tensors)} arrays, {f'{size / 1e6:.1f} MB' if size >= 1e6 else f'{size / 1e3:.1f} kB'}")
         print(f"written: {self.out}; to load it:")
         print(*lines, sep="\n")
         if self.json:
             said = {"out": str(self.out), "format": kind, "arrays": len(tensors), "bytes": size, "load": lines}
-            print(json.dumps(said | {name: header[name] for name in ("network", "step", "views_seen", "parts")}))
+            told = ("network", "step", "views_seen", "init", "parts")
+            print(json.dumps(said | {name: header[name] for name in told if name in header}))

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
-from abx import nn
+from abx import nn, train
 from abx.checksum import by_path
 from abx.data.sources import SpecError, printable
 from abx.experiment.offering import Offer, Pixels, offer, problems_of_pixels, short
+from abx.methods.ab import AB
 from abx.nn import ViT, ViTConfig
 from abx.train import TrainState
 
@@ -88,6 +90,21 @@ def begin(state: TrainState, init: str, pixels: Pixels, want: ViTConfig) -> tupl
     # Each a copy of its own: a state is given away, and none of it may be given twice.
     begun = state._replace(model=fill(state.model), target=fill(state.target))
     return begun, describe(found, pixels, want, given, wanted, unfit)
+
+
+def biased(state: TrainState, method: AB[Any], seed: int, batch: Any) -> TrainState:
+    """A fresh state after `begin`, with the value bias of `first-batch`: `train.init` found that of the random network.
+
+    Args:
+        seed, batch: as `train.init` had them.
+    """
+    find = jax.jit(method.first_bias, out_shardings=state.model.value.bias.sharding)
+    bias = np.asarray(find(state.model, state.carry, batch, train.init_key(seed)))
+
+    def put(tree: Any) -> Any:
+        return eqx.tree_at(lambda model: model.value.bias, tree, _placed(tree.value.bias, bias))
+
+    return state._replace(model=put(state.model), target=put(state.target))
 
 
 def backbone_of(init: str, pixels: Pixels, size: int = 0, heads: int = 0) -> tuple[ViT, str]:

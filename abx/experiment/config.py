@@ -176,10 +176,7 @@ class Recipe:
         if self.backbone.problems():
             return []
         prefix = "--method." + ("base." if hasattr(self.method, "base") else "") + "backbone"
-        found = problems_of_init(self.init, self.init_pixels, self.backbone, prefix)
-        if getattr(self.method, "value_bias", None) == "first-batch":
-            found.append("--method.value_bias must be auto or a number with --init: the first batch is not looked at")
-        return found
+        return problems_of_init(self.init, self.init_pixels, self.backbone, prefix)
 
     def _apart(self) -> list[str]:
         """Where settings that are well by themselves do not fit each other."""

@@ -12,10 +12,11 @@ import abx
 from abx.checksum import by_path
 from abx.data.sources import SpecError
 from abx.data.streams import views_per_step
-from abx.experiment.loading import Subject
+from abx.experiment.elsewhere import CROP
+from abx.experiment.loading import Subject, holds_weights
 from abx.experiment.saved import to_json
 from abx.experiment.weights import ABOUT
-from abx.nn import ViT, ViTConfig, timm
+from abx.nn import ViT, timm
 
 Parts = Literal["backbone", "all"]
 Format = Literal["auto", "safetensors", "timm", "stablehlo"]
@@ -38,6 +39,18 @@ def problems(out: Path, format: Format, parts: Parts) -> list[str]:
     return found
 
 
+def problems_of_file(run: str, init: str, parts: Parts) -> list[str]:
+    """What is wrong with --init, which goes with RUN none and is a file then, and with what is wanted of it."""
+    if run != "none":
+        return ["--init must be left out but for RUN none"] if init else []
+    found = []
+    if not init or not holds_weights(init):
+        found.append(f"--init must be a file of weights with RUN none{', not ' * bool(init)}{init}")
+    if parts == "all":
+        found.append("--parts must be backbone with RUN none: of a file nothing else is read")
+    return found
+
+
 def resolved(out: Path, format: Format) -> Format | None:
     """The format that is meant: auto goes by the end of the file's name; None where that is no file's."""
     if format != "auto":
@@ -53,42 +66,26 @@ def arrays(subject: Subject, parts: Parts) -> dict[str, np.ndarray]:
 
 def about(subject: Subject, parts: Parts) -> dict[str, Any]:
     """What the file is, where it is from, and how pictures are shown to it."""
-    recipe = subject.recipe
-    assert recipe is not None
-    size = subject.backbone.config.size
+    recipe, size = subject.recipe, subject.backbone.config.size
+    # A file of others does not say how it was trained.
+    trained: dict[str, Any] = {"init": subject.init}
+    if recipe is not None:
+        trained = {
+            "network": subject.network,
+            "step": subject.step,
+            "views_seen": subject.step * views_per_step(recipe.data),
+            "config": to_json(recipe),
+        }
     return {
         "format": 1,
         "abx": abx.__version__,
         "parts": parts,
-        "network": subject.network,
-        "step": subject.step,
-        "views_seen": subject.step * views_per_step(recipe.data),
         "run": subject.run,
+        **trained,
         "backbone": to_json(subject.backbone.config),
-        "config": to_json(recipe),
         "pixels": "RGB, uint8 / 127.5 - 1; short side to size 256 / 224, then the central square",
-        "preprocessing": {"size": size, "mean": [0.5] * 3, "std": [0.5] * 3, "crop": 0.875, "resize": "bicubic"},
+        "preprocessing": {"size": size, "mean": [0.5] * 3, "std": [0.5] * 3, "crop": CROP, "resize": "bicubic"},
     }
-
-
-def timm_call(config: ViTConfig) -> str:
-    """The call that makes timm build this very network."""
-    # Any of its plain ViTs will do: every size is given. This one has our mean and deviation.
-    said = [f"{name}={value!r}" for name, value in timm.arguments(config).items()]
-    return f"timm.create_model('vit_small_patch16_224', {', '.join(said)})"
-
-
-def loaders(kind: Format, out: Path, config: ViTConfig) -> tuple[str, str]:
-    """The two lines that load the file elsewhere."""
-    if kind == "timm":
-        load = f"model.load_state_dict(safetensors.torch.load_file({str(out)!r}))"
-        return f"model = {timm_call(config)}", load
-    if kind == "stablehlo":
-        size = config.size
-        opened = f"network = jax.export.deserialize(bytearray(zipfile.ZipFile({str(out)!r}).read('network')))"
-        return opened, f"features = network.call(pixels)  # uint8, b x {size} x {size} x 3 -> b x {config.width}"
-    what = str(out)
-    return f"python recipes/simclr.py --init {what}  # or any other", f"abx embed none --init {what}"
 
 
 def safetensors_of(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:

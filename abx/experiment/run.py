@@ -20,7 +20,7 @@ from abx.data.loader import STREAM, Host
 from abx.data.sources import BadRecord, Source, fingerprint
 from abx.data.streams import open_sources, views_per_step
 from abx.experiment import diverged
-from abx.experiment.beginning import begin, sha256
+from abx.experiment.beginning import begin, biased, sha256
 from abx.experiment.cli import fail
 from abx.experiment.config import Recipe
 from abx.experiment.drawing import MIDDLE, draw_first_views, draw_map
@@ -218,6 +218,8 @@ def _state(
         fresh: TrainState = jax.jit(init, out_shardings=shardings)(batch)
         if recipe.init and recipe.backbone is not None:
             fresh, said = begin(fresh, recipe.init, recipe.init_pixels, recipe.backbone)
+            if isinstance(recipe.method, AB) and recipe.method.value_bias == "first-batch":
+                fresh = biased(fresh, recipe.method, recipe.seed, batch)
             if hosts.first():
                 print(said, flush=True)
         return fresh, init_sha256

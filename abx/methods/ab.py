@@ -114,7 +114,7 @@ class AB(Generic[R]):
 
     def init(self, key: PRNGKeyArray, batch: ABBatch | None = None) -> tuple[ABModel, ABCarry]:
         """A fresh model and carry. Without a first batch the number of annotations is unknown and the bias -10."""
-        kb, kd, kh, ka, kp = jax.random.split(key, 5)
+        kb, kd, kh, ka, _ = jax.random.split(key, 5)
         base, carry = self.base.init(kb, None if batch is None else batch.reward)
         value = ValueHead(
             decoder=ActionDecoder(self.decoder, self.base.width, key=kd),
@@ -127,10 +127,13 @@ class AB(Generic[R]):
         if self.value_bias == "first-batch":
             if batch is None:
                 raise ValueError('value_bias="first-batch" needs one: init(key, batch)')
-            p = self.predict(model, model, start, batch, kp)
-            bias = bias_for_unit_sum(value.scale * (p.phi @ p.psi.T))
-            model = eqx.tree_at(lambda m: m.value.bias, model, bias)
+            model = eqx.tree_at(lambda m: m.value.bias, model, self.first_bias(model, start, batch, key))
         return model, start
+
+    def first_bias(self, model: ABModel, carry: ABCarry, batch: ABBatch, key: PRNGKeyArray) -> Float[Array, ""]:
+        """The bias with which this model's values sum to 1 over the annotations of a batch; `key` as for `init`."""
+        p = self.predict(model, model, carry, batch, jax.random.split(key, 5)[4])
+        return bias_for_unit_sum(model.value.scale * (p.phi @ p.psi.T))
 
     def _bias(self, batch: ABBatch | None) -> float:
         if not isinstance(self.value_bias, str):

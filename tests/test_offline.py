@@ -95,7 +95,8 @@ main(["export", run, "--out", "timm.safetensors", "--format", "timm"])
 main(["embed", "none", "--init", "timm.safetensors", "--out", "again.npz", "--limit", "16", "--batch", "8"])
 if find_spec("flatbuffers"):
     main(["export", run, "--out", "model.stablehlo"])
-sys.argv = [recipe, *flags, "--eval.every", "0", "--data.workers", "0", "--init", "model.safetensors", "--out", "second"]
+again = ["--eval.every", "0", "--data.workers", "0", "--init", "model.safetensors", "--out", "second"]
+sys.argv = [recipe, *flags, *again]
 runpy.run_path(recipe, run_name="__main__")
 main(["value-map", run, picture])
 main(["report", run])

@@ -32,6 +32,8 @@ class Export:
     init_pixels: Literal["auto", "half", "imagenet"] = "auto"
     """How the network of --init wants pictures: half = in [-1, 1], as the exported one does; imagenet = less ImageNet's
     mean, over its deviation; auto = as the file says."""
+    init_heads: int = 0
+    """Attention heads of the network of --init, if its names do not tell; 0 = those of the usual ViT of its width."""
     parts: Literal["backbone", "all"] = "backbone"
     """backbone: what gives features; all: heads, decoder and text tower, too, with --format safetensors."""
     json: bool = False
@@ -59,7 +61,9 @@ class Export:
 
         found = problems_of_file(self.run, self.init, self.parts)
         if not found:
-            found = problems_of_network(self.run, self.network, self.step, self.init, 0, "gap", self.init_pixels)
+            found = problems_of_network(
+                self.run, self.network, self.step, self.init, 0, "gap", self.init_pixels, self.init_heads
+            )
             found = [problem.removeprefix("--run ").replace("--run none", "RUN none") for problem in found]
         found += problems(self.out, self.format, self.parts)
         if sentence := unwritable(self.out.absolute().parent):
@@ -71,7 +75,7 @@ class Export:
         try:
             of_file = self.run == "none"
             subject = (
-                untrained(self.init, pixels=self.init_pixels)
+                untrained(self.init, pixels=self.init_pixels, heads=self.init_heads)
                 if of_file
                 else load_subject(Path(self.run), self.network, self.step)
             )

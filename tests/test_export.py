@@ -128,7 +128,7 @@ def test_a_file_of_others_becomes_one_of_timms(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(words)
     assert "--init-pixels must be given" in capsys.readouterr().err
-    main([*words, "--init-pixels", "half"])
+    main([*words, "--init-pixels", "half", "--init-heads", "1"])
     found, wanted = load_file(out), to_timm(vit)
     assert found.keys() == wanted.keys()
     # A position is added to the [CLS] here, so that the sum alone comes back.

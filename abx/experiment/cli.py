@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -12,12 +13,14 @@ from abx.complaints import parsed
 from abx.data.sources import SpecError
 from abx.experiment.config import Recipe
 from abx.experiment.helping import arranged, parts
-from abx.experiment.joining import join, withdraw
+from abx.experiment.joining import alone, join, withdraw
 from abx.experiment.planning import stand_in
 from abx.experiment.saved import flat, to_json
 from abx.nearest import hint, unknown
+from abx.signals import end_on_interrupt
 
 R = TypeVar("R", bound=Recipe)
+INTERRUPTED = "interrupted; the same command goes on from the newest checkpoint, if there is one"
 
 
 def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | None = None) -> None:
@@ -47,19 +50,21 @@ def cli(name: str, doc: str, presets: Mapping[str, R], argv: Sequence[str] | Non
             fail(problems)
         finally:
             withdraw(recipe)
-    # Only now, so that --help and a wrong flag answer at once.
-    from abx.experiment.run import run
-
-    if recipe.dry_run:
-        stand_in(recipe.plan.machine())
     try:
-        if not recipe.dry_run:
-            join(recipe)
-        run(recipe)
+        # Of several processes one that ends tells the others, see `hosts.together`.
+        with end_on_interrupt(INTERRUPTED) if alone(recipe) else nullcontext():
+            # Only now, so that --help and a wrong flag answer at once.
+            from abx.experiment.run import run
+
+            if recipe.dry_run:
+                stand_in(recipe.plan.machine())
+            else:
+                join(recipe)
+            run(recipe)
     except SpecError as wrong:
         fail([str(wrong)])
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the newest checkpoint, if there is one", file=sys.stderr)
+        print(f"\n{INTERRUPTED}", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
         if not recipe.dry_run:

@@ -32,11 +32,15 @@ def join(recipe: Recipe) -> None:
         _compare(recipe)
 
 
+def alone(recipe: Recipe) -> bool:
+    """Whether there is no other process, as far as flags and surroundings tell."""
+    asked = recipe.mesh.coordinator
+    return asked == "none" or not (asked or hosts.announced(os.environ))
+
+
 def withdraw(recipe: Recipe) -> None:
     """Tell the other processes, if there are any, that this one cannot start: they would wait for it for minutes."""
-    asked = recipe.mesh.coordinator
-    alone = asked == "none" or not (asked or hosts.announced(os.environ))
-    if alone or recipe.dry_run or recipe.mesh.problems():
+    if alone(recipe) or recipe.dry_run or recipe.mesh.problems():
         return
     with suppress(SpecError):
         replace(recipe.mesh, joining=BRIEFLY).start()

@@ -14,7 +14,7 @@ from abx.checkpoint import CheckpointError
 from abx.complaints import parsed
 from abx.data.sources import BadRecord, Source, SpecError
 from abx.data.specs import open_for
-from abx.experiment.cli import fail, flags
+from abx.experiment.cli import INTERRUPTED, fail, flags
 from abx.experiment.entry import beside_paper, row_of
 from abx.experiment.given import about as about_given
 from abx.experiment.given import part_of, read_given, unlike
@@ -39,6 +39,7 @@ from abx.probes.features import Look, some
 from abx.probes.questions import renumbered
 from abx.probes.tasks import Classification
 from abx.probes.towers import Towers, towers_of
+from abx.signals import end_on_interrupt
 
 SAID_EVERY = 10.0
 """Seconds between lines of progress."""
@@ -59,15 +60,13 @@ def main(prog: str, doc: str, argv: Sequence[str] | None = None) -> None:
     if problems := unknown(left, flags(chosen), PRESETS) + recipe.problems():
         fail(problems)
     try:
-        rows = probe(recipe)
+        with end_on_interrupt(INTERRUPTED):
+            rows = probe(recipe)
     except SpecError as wrong:
         fail([str(wrong)])
     except (CheckpointError, BadRecord) as wrong:
         print(f"error: {wrong}", file=sys.stderr)
         raise SystemExit(1) from wrong
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the newest checkpoint, if there is one", file=sys.stderr)
-        raise SystemExit(130) from None
     if recipe.json:
         print(json.dumps({"results": rows}))
 

@@ -49,12 +49,12 @@ def losses(f: Figures, facts: Facts) -> Iterator[Finding]:
 
 def _where_to_look(kind: str, facts: Facts) -> str:
     """The views first: that there is nothing to be learnt from them, no other setting mends."""
-    asked = "do two crops of a picture share anything?"
+    where, asked = "views.png", "do two crops of a picture share anything?"
     if kind in ("mae", "ijepa"):
         asked = "is there anything to see?"
     elif kind == "reward" and any(flag.endswith("text.kind") for flag in facts.flags):
-        asked = "is what the texts say to be seen?"
-    return f"views.png: {asked} then --optim.lr, and the scale of the crops: {_scales(kind, facts)}".removesuffix(": ")
+        where, asked = "abx data inspect of the pictures with texts", "is what they say to be seen?"
+    return f"{where}: {asked} then --optim.lr, and the scale of the crops: {_scales(kind, facts)}".removesuffix(": ")
 
 
 def _scales(kind: str, facts: Facts) -> str:

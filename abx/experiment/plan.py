@@ -74,6 +74,8 @@ def _steps(recipe: Recipe, sources: dict[str, Source]) -> list[str]:
             f"data.{name:<7} {stream.spec}: {len(source):,} images; a step takes {stream.batch:,} images x "
             f"{_views(stream)}; in all {images * views_per_image(stream.crops):,} views, {_epochs(source, images)}"
         )
+        if 0 < len(source) < stream.batch:
+            lines.append("             fewer than a step takes: some are in it more than once, each its own negative")
         if problems := source.problems:
             lines.append(f"             {len(problems):,} left out, the first: {': '.join(problems[0])}")
         if getattr(stream.crops, "overlap", 0.0):

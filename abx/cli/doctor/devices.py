@@ -86,7 +86,11 @@ def check_devices(
         return found
     if not (system or chips):
         if system is not None:
-            found.append(Finding("note", "no accelerator: the preset smoke is for a CPU, paper is not"))
+            found.append(
+                Finding(
+                    "note", "no accelerator: the preset smoke is for a CPU, small for a patient one, paper for none"
+                )
+            )
         return found
     what = f"the system has {len(system)} x {system[0]}" if system else f"the system has {chips} TPU chips"
     meant = [f"{name}={environ[name]}" for name in ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES") if _hides(name, environ)]

@@ -18,6 +18,7 @@ from abx.analysis.paper import BLOCKS
 from abx.data.specs import open_source
 from abx.data.streams import views_per_step
 from benchmarks.replicate import making, report, told
+from benchmarks.replicate.__main__ import KEPT, Replicate, _settle, _spent
 from benchmarks.replicate.budgets import BUDGETS
 from benchmarks.replicate.collages import Cut, collage
 from benchmarks.replicate.jobs import to_do
@@ -115,6 +116,15 @@ def test_variants_run_by_name_alone():
     assert unknown == []
     assert tried
     assert all(row.named for row in tried)
+
+
+def test_minutes_of_all_goes_count(tmp_path):
+    for rows in ("imagenet/*", "coco/*"):
+        _settle(Replicate(rows=(rows,), out=tmp_path), tmp_path, None)
+        _spent(tmp_path, 90)
+    kept = json.loads((tmp_path / KEPT).read_text())
+    assert kept["minutes"] == 3
+    assert len(kept["commands"]) == 2
 
 
 def test_patterns():

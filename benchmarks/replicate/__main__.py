@@ -190,8 +190,8 @@ def _settle(verb: Replicate, out: Path, data: Path | None) -> None:
     flags = [f"--budget {verb.budget}", *(f"{flag} {value}" for flag, value in own if value)]
     flags += ["--in-order"] * verb.in_order + ["--data DATA"] * (verb.data is not None)
     command = " ".join(["python -m benchmarks.replicate", *flags])
-    before = json.loads(path.read_text())["commands"] if path.exists() else []
-    write_json(path, {**mine, "commands": list(dict.fromkeys([*before, command]))})
+    before = json.loads(path.read_text()) if path.exists() else {"commands": []}
+    write_json(path, {**before, **mine, "commands": list(dict.fromkeys([*before["commands"], command]))})
 
 
 def _spent(out: Path, seconds: float) -> None:
